@@ -1,0 +1,153 @@
+"""Detection: a student's scores on InD and OOD images, and how well they tell them apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from trustdd.experiment import Experiment
+from trustdd.inliers import InlierData, load_inliers
+from trustdd.metrics import ood_metrics
+from trustdd.ood import load_ood_suite
+from trustdd.randomness import stream
+from trustdd.scores import SCORES
+
+#: images an evaluation step
+BATCH = 256
+#: at most so many images of a set keep their penultimate features
+FEATURE_LIMIT = 1000
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a student says of the InD test set and of every OOD set.
+
+    Attributes:
+        logits: InD test logits, ``float32 [n, k]``.
+        labels: InD test labels, ``int64 [n]``.
+        ood: OOD set name → its logits, ``float32 [m, k]``, in the suite's order.
+        features: penultimate features of a seeded subset, ``"in"`` and OOD names →
+            ``float32 [≤1000, d]``.
+        feature_labels: the labels of ``features["in"]``.
+    """
+
+    logits: Tensor
+    labels: Tensor
+    ood: Mapping[str, Tensor]
+    features: Mapping[str, Tensor]
+    feature_labels: Tensor
+
+    @property
+    def accuracy(self) -> float:
+        """InD test accuracy in [0, 1]."""
+        return float((self.logits.argmax(1) == self.labels).double().mean())
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All of it as named tensors, for the store: ``in``, ``in_labels``, ``ood.NAME``."""
+        return {
+            "in": self.logits,
+            "in_labels": self.labels,
+            **{f"ood.{name}": logits for name, logits in self.ood.items()},
+        }
+
+    def feature_tensors(self) -> dict[str, Tensor]:
+        """The features as named tensors: ``in``, ``in_labels``, ``ood.NAME``, in half precision."""
+        named = {name if name == "in" else f"ood.{name}": f for name, f in self.features.items()}
+        return {k: f.half() for k, f in named.items()} | {"in_labels": self.feature_labels}
+
+
+@torch.inference_mode()
+def network_outputs(
+    network: nn.Module, images: Tensor, data: InlierData, keep: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Logits of uint8 images, and the penultimate features of some of them.
+
+    Args:
+        network: in eval mode.
+        images: ``uint8 [n, c, h, w]``.
+        data: the InD data, for its normalisation.
+        keep: ``bool [n]``, whose features to keep.
+
+    Returns:
+        ``float32 [n, k]`` and ``float32 [keep.sum(), d]``, on the CPU.
+    """
+    device = next(network.parameters()).device
+    logits, features = [], []
+    for piece, kept in zip(images.split(BATCH), keep.split(BATCH), strict=True):
+        inputs = data.normalise(piece.to(device))
+        logits.append(network(inputs).float().cpu())
+        if bool(kept.any()):
+            features.append(network.embed(inputs[kept.to(device)]).float().cpu())  # type: ignore[operator]
+    return torch.cat(logits), torch.cat(features) if features else torch.zeros(0, 0)
+
+
+def evaluate(student: nn.Module, experiment: Experiment) -> Evaluation:
+    """Run a student over the InD test set and the experiment's OOD suite.
+
+    Args:
+        student: a network ``[n, c, h, w] → [n, k]`` with a method ``embed``, in eval mode.
+        experiment: names the dataset and the suite.
+
+    Returns:
+        Logits of every image and features of a subset.
+
+    Raises:
+        ValueError: the data or an OOD set is not there.
+    """
+    data = load_inliers(experiment)
+    suite = load_ood_suite(experiment)
+    student.eval()
+    features = {}
+    chosen = _subset("in", len(data.test.images))
+    logits, features["in"] = network_outputs(student, data.test.images, data, chosen)
+    assert data.test.labels is not None
+    ood = {}
+    for name, images in suite.items():
+        keep = _subset(name, len(images.images))
+        ood[name], features[name] = network_outputs(student, images.images, data, keep)
+    return Evaluation(logits, data.test.labels, ood, features, data.test.labels[chosen])
+
+
+def _subset(name: str, size: int) -> Tensor:
+    """Which images keep their features: the same for every student."""
+    keep = torch.zeros(size, dtype=torch.bool)
+    keep[torch.randperm(size, generator=stream(0, "features", name))[:FEATURE_LIMIT]] = True
+    return keep
+
+
+def report(evaluation: Evaluation) -> pd.DataFrame:
+    """Score every OOD set with every score.
+
+    Returns:
+        A row per (`ood`, `score`): `n_in`, `n_out` (the whole sets: AUPR depends on their
+        ratio), `auroc`, `aupr_in`, `aupr_out`, `fpr95` (OOD positive), `fpr95_in` (InD
+        positive), and the student's `accuracy`, all in [0, 1].
+    """
+    rows = []
+    for name, logits in evaluation.ood.items():
+        for score, function in SCORES.items():
+            confidence_in = function(evaluation.logits).numpy()
+            confidence_out = function(logits).numpy()
+            rows.append(
+                {
+                    "ood": name,
+                    "score": score,
+                    "n_in": len(confidence_in),
+                    "n_out": len(confidence_out),
+                    **ood_metrics(confidence_in, confidence_out),
+                    "accuracy": evaluation.accuracy,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def detect(student: nn.Module, experiment: Experiment) -> pd.DataFrame:
+    """Test a student: InD accuracy, and OOD detection on every set of the suite.
+
+    See `report` for the columns and `evaluate` for the errors.
+    """
+    return report(evaluate(student, experiment))

@@ -1,0 +1,134 @@
+"""Gradient matching as a step of the outer loop (DC and DSA, with TrustDD's outliers)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from trustdd import augmentation
+from trustdd.experiment import Experiment
+from trustdd.gradient_matching import Criterion, matching_loss
+from trustdd.inliers import InlierData
+from trustdd.losses import uniform_cross_entropy
+from trustdd.outliers import OutlierSource
+from trustdd.randomness import stream
+from trustdd.state import State
+from trustdd.training import build_network, fit
+
+
+class GradientMatching:
+    """One iteration: a fresh network; then, over and over, match gradients and train it.
+
+    Source: Algorithm 1 of Zhao et al. (DC) with Siamese augmentation (DSA), and for the outliers
+    Ma et al. (TrustDD): the same matching with the uniform cross-entropy, one group per class
+    slot, and λ in the training of the network only.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        data: InlierData,
+        source: OutlierSource | None,
+        device: torch.device,
+    ) -> None:
+        """Keep the real images, as uint8, on the device that computes."""
+        self.experiment = experiment
+        self.data = data
+        self.source = source if experiment.outlier_selection == "distilled" else None
+        self.device = device
+        self.images = data.train.images.to(device)
+        labels = data.train.labels
+        assert labels is not None
+        self.members = [(labels == c).nonzero().flatten() for c in range(len(data.classes))]
+        self.labels = torch.arange(len(data.classes), device=device).repeat_interleave(
+            experiment.ipc
+        )
+
+    def step(self, state: State, iteration: int) -> tuple[float, float]:
+        """One iteration; returns the mean matching loss of a class, and of an outlier slot."""
+        experiment = self.experiment
+        network = build_network(
+            experiment, self.data.channels, len(self.data.classes), "network", iteration
+        ).to(self.device)
+        outer_loops = int(experiment.outer_loops or 1)
+        totals: dict[str, list[Tensor]] = {"images": [], "outliers": []}
+        for outer in range(outer_loops):
+            if experiment.selection == "distilled":
+                totals["images"].append(self._match(network, state, "images", iteration, outer))
+            if state.outliers is not None and self.source is not None:
+                totals["outliers"].append(self._match(network, state, "outliers", iteration, outer))
+            if outer < outer_loops - 1:
+                self._train(network, state, iteration, outer)
+        means = [float(torch.stack(t).mean()) if t else math.nan for t in totals.values()]
+        return means[0], means[1]
+
+    def _match(
+        self, network: nn.Module, state: State, name: str, iteration: int, outer: int
+    ) -> Tensor:
+        """Match every group's gradients and move the images `name` once."""
+        experiment = self.experiment
+        synthetic = getattr(state, name).detach().requires_grad_()
+        groups = synthetic.split(len(synthetic) // len(self.data.classes))
+        total = torch.zeros((), device=self.device)
+        for group, real, criterion in self._groups(name, groups, iteration, outer):
+            total = total + matching_loss(network, real, group, criterion, experiment.metric)
+        (gradient,) = torch.autograd.grad(total, synthetic)
+        lr = experiment.lr_images if name == "images" else experiment.lr_outliers
+        state.descend(name, gradient, float(lr or 0.0), experiment.momentum_images)
+        return total.detach() / len(groups)
+
+    def _groups(
+        self, name: str, groups: tuple[Tensor, ...], iteration: int, outer: int
+    ) -> Iterator[tuple[Tensor, Tensor, Criterion]]:
+        """Yield every group's synthetic and real images under one Siamese draw, and its loss."""
+        experiment = self.experiment
+        count = int(experiment.real_batch or 0)
+        for slot, group in enumerate(groups):
+            generator = stream(experiment.seed, "matching", name, iteration, outer, slot)
+            if name == "images":
+                members = self.members[slot]
+                drawn = members[torch.randperm(len(members), generator=generator)[:count]]
+                real = self.data.normalise(self.images[drawn.to(self.device)])
+                label = torch.tensor([slot], device=self.device)
+                criterion: Criterion = _ClassCrossEntropy(label)
+            else:
+                assert self.source is not None
+                real = self.data.normalise(self.source.batch(slot, count, generator))
+                criterion = uniform_cross_entropy
+            if experiment.augmentation is not None:
+                shape = (int(group.shape[1]), int(group.shape[2]), int(group.shape[3]))
+                draw = augmentation.draw(experiment.augmentation, 1, shape, generator, True)
+                group = augmentation.apply(group, draw)
+                real = augmentation.apply(real, draw)
+            yield group, real, criterion
+
+    def _train(self, network: nn.Module, state: State, iteration: int, outer: int) -> None:
+        """Train the network on the synthetic set, outliers beside it, before the next match."""
+        experiment = self.experiment
+        fit(
+            network,
+            state.images.detach(),
+            self.labels,
+            None if state.outliers is None else state.outliers.detach(),
+            epochs=int(experiment.inner_loops or 0),
+            lr=experiment.lr_network,
+            momentum=0.0,
+            weight_decay=0.0,
+            batch=experiment.network_batch,
+            outlier_weight=experiment.outlier_weight,
+            augmentation=experiment.augmentation,
+            generator=stream(experiment.seed, "inner loop", iteration, outer),
+        )
+
+
+class _ClassCrossEntropy:
+    """Mean cross-entropy to one class, for a batch that is all of that class."""
+
+    def __init__(self, label: Tensor) -> None:
+        self.label = label
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(logits, self.label.expand(len(logits)))
