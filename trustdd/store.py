@@ -222,7 +222,7 @@ class Run:
         """Read the frame of ``name``."""
         import pandas as pd
 
-        return pd.read_csv(self.path(name), float_precision="round_trip")
+        return pd.read_csv(self.path(name))
 
     def manifest(self) -> dict[str, Any]:
         """Return what each finished stage recorded; empty before the first."""
