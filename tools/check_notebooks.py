@@ -1,7 +1,7 @@
 """Complain of notebooks that are not what the book expects.
 
-A notebook is MyST Markdown under ``notebooks/NN_name.md``: jupytext's front matter, one cell tagged
-``parameters`` made of plain assignments of which the first is ``profile = "quick"``, and no outputs.
+A notebook is MyST Markdown under ``notebooks/NN_name.md``: jupytext's front matter, one cell
+tagged ``parameters`` made of plain assignments, the first ``profile = "quick"``, and no outputs.
 No ``.ipynb`` is in git.
 """
 
