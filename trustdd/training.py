@@ -66,6 +66,7 @@ def fit(
     normalise: Callable[[Tensor], Tensor] | None = None,
     decay: bool = False,
     progress: tqdm | None = None,
+    watch: Callable[[Tensor, Tensor, Tensor], None] | None = None,
 ) -> float:
     """Train in place by SGD on ``CE(InD) + λ · uniform-CE(outliers)``.
 
@@ -91,6 +92,7 @@ def fit(
         normalise: applied to each batch, e.g. for uint8 images.
         decay: ×0.1 on the learning rate after half of the epochs.
         progress: a bar to advance by one an epoch, showing the loss.
+        watch: called after every step with its InD logits, their labels, and the loss.
 
     Returns:
         The last step's loss.
@@ -126,10 +128,13 @@ def fit(
                 known, unknown = logits[: len(inputs)], logits[len(inputs) :]
                 loss = training_loss(known, targets, unknown, outlier_weight)
             else:
-                loss = training_loss(network(inputs), targets, None, outlier_weight)
+                known = network(inputs)
+                loss = training_loss(known, targets, None, outlier_weight)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
+            if watch is not None:
+                watch(known.detach(), targets, loss.detach())
         if progress is not None:
             progress.set_postfix(loss=f"{float(loss.detach()):.4f}", refresh=False)
             progress.update()
