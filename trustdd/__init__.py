@@ -20,6 +20,7 @@ _HOME = {
     "train_student": "training",
     "detect": "detection",
     "complete": "pipeline",
+    "complete_all": "pipeline",
 }
 _MODULES = (
     "augmentation", "corruptions", "defaults", "detection", "distillation", "experiment",
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from trustdd.distillation import load_distilled as load_distilled
     from trustdd.experiment import Experiment as Experiment
     from trustdd.pipeline import complete as complete
+    from trustdd.pipeline import complete_all as complete_all
     from trustdd.profiles import load_profile as load_profile
     from trustdd.training import train_student as train_student
 

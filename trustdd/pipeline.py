@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import pandas as pd
 
@@ -67,6 +68,13 @@ def complete(
     for stage in STAGES:
         run_stage(stage, run, progress)
     return run
+
+
+def complete_all(
+    experiments: Sequence[Experiment], profile: str | Profile = "quick", progress: bool = True
+) -> list[Run]:
+    """Do whatever is not done yet of several experiments, in order; see `complete`."""
+    return [complete(experiment, profile, progress) for experiment in experiments]
 
 
 def _evaluation_settings(experiment: Experiment) -> dict[str, object]:

@@ -58,6 +58,14 @@ class Profile:
         """
         return _make(self.settings, given)
 
+    def grid(self, **given: Any) -> tuple[Experiment, ...]:
+        """Make the experiments of a grid: fields that are given several values are crossed.
+
+        ``grid(outliers=["none", "poe"], seed=[0, 1])`` makes four. Each is made as by
+        `experiment`, with its errors.
+        """
+        return tuple(self.experiment(**cell) for cell in _cells(given))
+
     def group(self, name: str) -> tuple[Experiment, ...]:
         """Return a group's experiments.
 
