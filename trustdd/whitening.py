@@ -146,9 +146,7 @@ def load_whitening(path: Path) -> Whitening:
     """
     tensors, metadata = read_tensors(path)
     if not {"mean", "matrix", "inverse"} <= tensors.keys() or "image_shape" not in metadata:
-        raise ValueError(
-            f"{path}: holds {', '.join(sorted(tensors))}; expected a stored whitening"
-        )
+        raise ValueError(f"{path}: holds {', '.join(sorted(tensors))}; expected a stored whitening")
     channels, height, width = map(int, metadata["image_shape"].split("x"))
     return Whitening(
         tensors["mean"], tensors["matrix"], tensors["inverse"],
