@@ -1,0 +1,84 @@
+"""The command line: one command per job a person has.
+
+Nothing heavy is imported before a command needs it, so that ``trustdd --help`` answers at once.
+Exit status: 0 done, 2 bad input, 1 failed, 130 interrupted. Errors are one line on stderr.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import click
+
+from trustdd.cli.artefacts import complete, figure, stage, table, verify
+from trustdd.cli.data import data
+from trustdd.cli.listing import list_command
+from trustdd.cli.run import run
+
+
+@click.group(
+    epilog="Example: trustdd run notebooks/02_gradient_matching.md -p outliers=oe -p ipc=5",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(package_name="trustdd", message="%(version)s")
+def cli() -> None:
+    """Run, re-make and check everything in the TrustDD companion.
+
+    Every command has a --help with an example.
+    """
+
+
+for _command in (list_command, run, figure, table, data, verify, complete, stage):
+    cli.add_command(_command)
+
+
+def main(words: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit.
+
+    Args:
+        words: the words behind ``trustdd``; by default those the process was called with.
+    """
+    # a notebook's kernel and a half-written file are cleaned up on the way out
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        status = _run(words)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # the reader of our output has gone; what Python flushes at exit has no place to go
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
+    sys.exit(status)
+
+
+def _run(words: Sequence[str] | None) -> int:
+    try:
+        returned: Any = cli.main(words, prog_name="trustdd", standalone_mode=False)
+        return returned if isinstance(returned, int) else 0
+    except click.ClickException as error:
+        return _complain(error.format_message(), error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        return _complain("interrupted", 130)
+    except BrokenPipeError:
+        raise
+    except (FloatingPointError, OSError) as error:
+        return _complain(str(error), 1)
+    except (ValueError, RuntimeError) as error:
+        from trustdd.cli.errors import status_of
+
+        status = status_of(error)
+        if status is None:
+            raise
+        return _complain(str(error), status)
+
+
+def _complain(message: str, status: int) -> int:
+    print("trustdd:", " ".join(message.split()), file=sys.stderr)
+    return status
+
+
+def _terminate(number: int, frame: object) -> NoReturn:
+    raise KeyboardInterrupt

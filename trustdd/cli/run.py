@@ -1,0 +1,108 @@
+"""``trustdd run``: execute a notebook with other parameters."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  trustdd run notebooks/03_detection.md -p outliers=oe -p 'seeds=[0, 1, 2]'
+  trustdd run gradient_matching -p dataset=cifar10 -p data_root=data -p ipc=10 -o out.ipynb
+""",
+    short_help="Execute a notebook with your parameters.",
+)
+@click.argument("notebook")
+@click.option(
+    "-p", "--parameter", "assignments", multiple=True, metavar="KEY=VALUE",
+    help="Set a parameter; the value is YAML. May be repeated.",
+)  # fmt: skip
+@click.option(
+    "-f", "--parameters-file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Set the parameters that a YAML file maps to values; -p goes over it.",
+)  # fmt: skip
+@click.option("--profile", help="Run under this profile; the notebook's own by default.")
+@click.option(
+    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path),
+    help="Where the executed notebook goes; _build/notebooks/NAME[-HASH].ipynb by default.",
+)  # fmt: skip
+@click.option("--progress/--no-progress", default=None, help="Show a bar; default: on a terminal.")
+def run(
+    notebook: str,
+    assignments: tuple[str, ...],
+    parameters_file: Path | None,
+    profile: str | None,
+    output: Path | None,
+    progress: bool | None,
+) -> None:
+    """Execute NOTEBOOK, a path or a name, by papermill.
+
+    An unknown or badly typed parameter, an impossible value, or a dataset that is not there is
+    refused before anything runs. Paths are taken from the project's folder.
+    """
+    from trustdd import notebooks
+
+    path = notebooks.find_notebook(notebook)
+    parameters = notebooks.read_parameters(notebooks.read_notebook(path))
+    given = _read_file(parameters_file) if parameters_file else {}
+    given |= notebooks.parse_assignments(assignments, parameters)
+    if profile is not None:
+        if given.setdefault("profile", profile) != profile:
+            raise ValueError(f"profile '{given['profile']}' and '{profile}'; expected one of them")
+        if "profile" not in parameters:
+            raise ValueError(f"{path.name} has no parameter 'profile'; expected no --profile")
+    values = notebooks.check_values(parameters, given, path.name)
+    _find_data(values)
+    values = _under_profile(parameters, values)
+    if output is not None and output.suffix != ".ipynb":
+        raise ValueError(f"output '{output}'; expected a name that ends in .ipynb")
+    shown = sys.stderr.isatty() if progress is None else progress
+    written = notebooks.execute(
+        path, values, output or notebooks.output_path(path, values), progress=shown
+    )
+    click.echo(written)
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: expected a mapping of parameters to values")
+    return {str(k): v for k, v in content.items()}
+
+
+def _find_data(values: dict[str, Any]) -> None:
+    """Let a `data_root` that is there seen from here, not from the project, mean this one."""
+    from trustdd.store import project_root
+
+    root = values.get("data_root")
+    if root and not (project_root() / root).exists() and Path(root).exists():
+        values["data_root"] = str(Path(root).resolve())
+
+
+def _under_profile(parameters: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Add what the profile sets, and try out what is asked for, in the project's folder."""
+    import contextlib
+
+    from trustdd import notebooks
+    from trustdd.profiles import load_profile
+    from trustdd.store import project_root
+
+    if "profile" not in parameters:
+        return notebooks.changed(parameters, given)
+    with contextlib.chdir(project_root()):
+        profile = load_profile(given.get("profile", parameters["profile"].default))
+        values = {**notebooks.profile_values(parameters, profile), **given}
+        # importing torch to look for data that is known to be there would double a short run
+        asked = set(given) - {"profile"}
+        notebooks.check_experiments(parameters, values, profile, data=bool(asked))
+    return notebooks.changed(parameters, values)

@@ -1,0 +1,109 @@
+"""The stages of a run, made once, and made again when the source that makes them has changed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trustdd.experiment import Experiment
+from trustdd.source_hash import source_hash
+from trustdd.store import Run, write_json, write_text
+
+STAGES = ("distill", "evaluate")
+#: what runs in each stage; of the pipeline only its own file, since it calls every stage
+SOURCES = {
+    "distill": ("trustdd.distillation",),
+    "evaluate": ("trustdd.training", "trustdd.detection", "trustdd.synthetic"),
+}
+#: imports that an experiment does not take: the objective of the other method, the corruptions
+#: where outliers are none or real
+_TRAJECTORY = ("trustdd.distillation", "trustdd.trajectory_objective")
+_MATCHING = ("trustdd.distillation", "trustdd.matching_objective")
+_CORRUPTIONS = ("trustdd.outliers", "trustdd.corruptions")
+CHECKPOINT = "checkpoint.safetensors"
+#: names the source that wrote the checkpoint
+CHECKPOINT_SOURCE = "checkpoint.source"
+
+
+def check_stage(stage: str) -> str:
+    """Return `stage` if there is such a one.
+
+    Raises:
+        ValueError: there is not.
+    """
+    if stage not in STAGES:
+        raise ValueError(f"stage '{stage}'; expected one of {', '.join(STAGES)}")
+    return stage
+
+
+def stage_source(stage: str, experiment: Experiment) -> str:
+    """Hash the source that a stage of an experiment runs, see `trustdd.source_hash`.
+
+    Raises:
+        ValueError: unknown stage.
+    """
+    without = [_MATCHING if experiment.method == "mtt" else _TRAJECTORY]
+    if experiment.outliers != "poe":
+        without.append(_CORRUPTIONS)
+    alone = ("trustdd.pipeline",) if stage == "evaluate" else ()
+    return source_hash(SOURCES[check_stage(stage)], without, alone)
+
+
+def finished(run: Run, stage: str) -> bool:
+    """Tell whether a stage is recorded, its files are there, and its settings are today's."""
+    settings: dict[str, Any] = run.manifest().get(stage, {}).get("settings", {})
+    now = run.experiment.to_dict()
+    return run.done(stage) and all(now.get(name) == value for name, value in settings.items())
+
+
+def bring_up_to_date(run: Run, stage: str, *, keep: bool = False, progress: bool = True) -> bool:
+    """Make a stage of a run unless it is there and was made by the source as it is now.
+
+    What a stage goes on from is made anew with it: a checkpoint that other source wrote is
+    dropped, and a new distilled set leaves no student of the old one behind.
+
+    Args:
+        run: the run.
+        stage: ``"distill"`` or ``"evaluate"``; the latter needs the former.
+        keep: take what is stored as it is, whatever source made it.
+        progress: show bars.
+
+    Returns:
+        Whether anything had to be made.
+
+    Raises:
+        ValueError: unknown stage, the data is not there, or the stage before is not done.
+    """
+    source = stage_source(stage, run.experiment)
+    if finished(run, stage) and (keep or run.manifest()[stage].get("source") == source):
+        return False
+    for later in STAGES[STAGES.index(stage) :]:
+        forget(run, later)
+    if stage == "distill":
+        _begin_checkpoint(run, source)
+    # torch only where there is something to make
+    from trustdd.pipeline import run_stage
+
+    run_stage(stage, run, progress)
+    manifest = run.manifest()
+    write_json(run.path("manifest.json"), {**manifest, stage: manifest[stage] | {"source": source}})
+    run.path(CHECKPOINT_SOURCE).unlink(missing_ok=True)
+    return True
+
+
+def forget(run: Run, stage: str) -> None:
+    """Remove a stage from the manifest, and then its files."""
+    manifest = run.manifest()
+    entry = manifest.pop(stage, None)
+    if entry is None:
+        return
+    write_json(run.path("manifest.json"), manifest)
+    for name in entry["files"]:
+        run.path(name).unlink(missing_ok=True)
+
+
+def _begin_checkpoint(run: Run, source: str) -> None:
+    """Note who writes the checkpoints; one that other source wrote is not gone on from."""
+    note = run.path(CHECKPOINT_SOURCE)
+    if note.is_file() and note.read_text(encoding="utf-8").strip() != source:
+        run.path(CHECKPOINT).unlink(missing_ok=True)
+    write_text(note, source + "\n")
