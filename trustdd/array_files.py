@@ -68,14 +68,9 @@ class ArrayFiles(ABC):
         Raises:
             ValueError: naming the files.
         """
-        missing = [path.name for path in self.files() if not path.is_file()]
-        if missing:
-            raise ValueError(
-                f"'{self.name}': {', '.join(missing)} missing in {self.directory}; "
-                f"expected {', '.join(path.name for path in self.files())}"
-            )
+        self._check_files()
         try:
-            count = len(self)
+            count = len(self) if self.classes else 0
         except Exception as error:  # damaged pickles, archives and headers fail in many ways
             raise self._damaged(error) from None
         if count == 0:
@@ -97,7 +92,7 @@ class ArrayFiles(ABC):
         Raises:
             ValueError: a file is missing or damaged.
         """
-        self.check_readable()
+        self._check_files()
         try:
             images = self.read_images()
         except Exception as error:  # as in check_readable
@@ -105,6 +100,14 @@ class ArrayFiles(ABC):
         indices = torch.arange(len(images)) if chosen is None else chosen
         images = images if chosen is None else images[chosen]
         return to_size(to_channels(images, channels), image_size), indices
+
+    def _check_files(self) -> None:
+        missing = [path.name for path in self.files() if not path.is_file()]
+        if missing:
+            raise ValueError(
+                f"'{self.name}': {', '.join(missing)} missing in {self.directory}; "
+                f"expected {', '.join(path.name for path in self.files())}"
+            )
 
     def _damaged(self, error: Exception) -> ValueError:
         reason = str(error) or type(error).__name__

@@ -102,9 +102,11 @@ def apply(images: Tensor, draw: Draw) -> Tensor:
         ValueError: the draw was made for another shape or number of images.
     """
     if tuple(images.shape[1:]) != draw.image_shape or draw.count not in (1, len(images)):
+        count = "n" if draw.count == 1 else draw.count
+        channels, height, width = draw.image_shape
         raise ValueError(
-            f"images of shape {tuple(images.shape)}; this draw expected "
-            f"{list(('n' if draw.count == 1 else draw.count, *draw.image_shape))}"
+            f"images of shape {tuple(images.shape)}; this draw is for "
+            f"[{count}, {channels}, {height}, {width}]"
         )
     if not images.is_floating_point():
         raise ValueError(f"images of type {images.dtype}; expected floating point")

@@ -11,7 +11,7 @@ from trustdd.embedded import EMBEDDED, POOL_SIZE, SET_SIZE, digits
 from trustdd.folders import ImageFolder, has_images, image_folder, split_folder
 from trustdd.named_data import (
     NAMED,
-    MissingDataError,
+    MissingData,
     NamedDataset,
     labelled_split,
     unlabelled_images,
@@ -68,7 +68,7 @@ def _named(facts: NamedDataset, root: Path | None) -> tuple[str, str, bool, str,
             sources = [unlabelled_images(facts.name, root, "test", "OOD set")]
         for source in sources:
             source.check_readable()
-    except MissingDataError:
+    except MissingData:
         return missing
     except ValueError as error:
         where = str(sources[0].directory) if sources else str(root)

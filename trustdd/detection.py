@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from trustdd.experiment import Experiment
-from trustdd.inliers import InlierData, load_inliers
+from trustdd.inliers import InlierData
+from trustdd.inputs import load_inputs
 from trustdd.metrics import ood_metrics
 from trustdd.ood import load_ood_suite
 from trustdd.randomness import stream
@@ -98,7 +99,7 @@ def evaluate(student: nn.Module, experiment: Experiment) -> Evaluation:
     Raises:
         ValueError: the data or an OOD set is not there.
     """
-    data = load_inliers(experiment)
+    data = load_inputs(experiment)
     suite = load_ood_suite(experiment)
     student.eval()
     features = {}

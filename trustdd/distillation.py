@@ -15,10 +15,11 @@ import torch
 from tqdm.auto import tqdm
 
 from trustdd.experiment import Experiment
-from trustdd.inliers import InlierData, load_inliers
+from trustdd.inliers import InlierData
+from trustdd.inputs import load_inputs
 from trustdd.outliers import OutlierSource, outlier_source
 from trustdd.state import Objective, State, snapshot_tensors
-from trustdd.store import Run
+from trustdd.store import Run, results_root
 from trustdd.synthetic import DistilledSet, initial_set, load_distilled
 from trustdd.training import resolve_device
 
@@ -58,7 +59,7 @@ def distill(experiment: Experiment, run: Run | None = None, progress: bool = Tru
         return load_distilled(run.path("distilled.safetensors"))
     begun = time.perf_counter()
     device = resolve_device(experiment.device)
-    data = load_inliers(experiment)
+    data = load_inputs(experiment)
     source = outlier_source(experiment, data, device)
     start = initial_set(experiment, data, source)
     state, before = _resume(experiment, run, start, device)
@@ -72,7 +73,7 @@ def distill(experiment: Experiment, run: Run | None = None, progress: bool = Tru
         images=state.images.detach().cpu(),
         outliers=None if state.outliers is None else state.outliers.detach().cpu(),
         student_lr=None if state.student_lr is None else float(state.student_lr),
-    )
+    ).with_pictures(data)
     if run is not None:
         _store(run, start, finished, state, before + time.perf_counter() - begun, device)
     return finished
@@ -96,7 +97,8 @@ def _objective(
     if experiment.method == "mtt":
         from trustdd.trajectory_objective import TrajectoryMatching
 
-        return TrajectoryMatching(experiment, data, source, device, run)
+        results = run.directory.parents[1] if run is not None else results_root() / "unnamed"
+        return TrajectoryMatching(experiment, data, source, device, results)
     from trustdd.matching_objective import GradientMatching
 
     return GradientMatching(experiment, data, source, device)

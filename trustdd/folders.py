@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -143,7 +144,8 @@ class ImageFolder:
             images, good = _decode(self.directory, files, image_size, channels, self.name)
             return {"images": images, "good": good}
 
-        tensors = cached(f"{self.name.replace('/', '_')}-{image_size}px", identity, stamp, make)
+        label = re.sub(r"[^A-Za-z0-9]+", "_", self.name.rsplit("/", 1)[-1])[:40]
+        tensors = cached(f"{label}-{image_size}px", identity, stamp, make)
         good = tensors["good"]
         if len(good) == 0:
             raise ValueError(

@@ -64,10 +64,10 @@ class InlierData:
         Returns:
             ``float32 [n, c, h, w]``, on the same device.
         """
-        scaled = images.float() / 255 if images.dtype == torch.uint8 else images.float()
-        return (scaled - _per_channel(self.mean, images.device)) / _per_channel(
-            self.std, images.device
-        )
+        mean, std = (_per_channel(v, images.device) for v in (self.mean, self.std))
+        if images.dtype == torch.uint8:  # one float copy, of the batch
+            return images.float().div_(255).sub_(mean).div_(std)
+        return (images.float() - mean) / std
 
     def pictures(self, normalised: Tensor) -> Tensor:
         """Undo `normalise`: ``float32 [n, c, h, w]``, clamped to [0, 1]."""
@@ -95,6 +95,9 @@ def load_inliers(experiment: Experiment) -> InlierData:
         train, test = (ImageSet(name, images, labels, classes) for images, labels in digits(size))
     else:
         sources = inlier_sources(experiment)
+        for source in sources.values():
+            if isinstance(source, ArrayFiles):
+                source.check_readable()
         classes = _shared_classes(name, sources)
         channels = inlier_channels(experiment)
         train, test = (

@@ -24,7 +24,7 @@ IMAGENETTE_CLASSES = {
 }  # fmt: skip
 
 
-class MissingDataError(ValueError):
+class MissingData(ValueError):  # noqa: N818
     """A dataset that is known by name is not there."""
 
 
@@ -228,16 +228,14 @@ def check_data_root(name: str, data_root: Path) -> None:
         raise ValueError(f"data_root '{data_root}': no such folder (needed for '{name}')")
 
 
-def not_found(
-    facts: NamedDataset, data_root: Path | None, role: str = "dataset"
-) -> MissingDataError:
+def not_found(facts: NamedDataset, data_root: Path | None, role: str = "dataset") -> MissingData:
     """Make the error for a named dataset that is not there, or that needs a `data_root`."""
     if data_root is None:
-        return MissingDataError(
+        return MissingData(
             f"{role} '{facts.name}': needs data_root, the folder that holds it "
             f"({facts.looked_for()}); get it with {facts.how_to_get('DATA_ROOT')}"
         )
-    return MissingDataError(
+    return MissingData(
         f"{role} '{facts.name}': not found under {data_root} (looked for {facts.looked_for()}); "
         f"get it with {facts.how_to_get(data_root)}"
     )

@@ -22,7 +22,7 @@ from trustdd.inliers import inlier_channels, inlier_sources
 from trustdd.named_data import (
     DOWNLOAD_COMMAND,
     NAMED,
-    MissingDataError,
+    MissingData,
     not_found,
     plain_folder,
     unlabelled_images,
@@ -64,7 +64,8 @@ def load_ood_suite(experiment: Experiment) -> dict[str, ImageSet]:
     """
     found = _suite(experiment)
     _check_apart(experiment, found)
-    return {f.name: _load(experiment, f, experiment.ood_limit) for f in found}
+    channels = inlier_channels(experiment)
+    return {f.name: _load(experiment, f, channels, experiment.ood_limit) for f in found}
 
 
 def load_outlier_pool(experiment: Experiment) -> ImageSet:
@@ -78,7 +79,7 @@ def load_outlier_pool(experiment: Experiment) -> ImageSet:
     """
     pool = _pool(experiment)
     _check_apart(experiment, _suite(experiment), pool)
-    return _load(experiment, pool, 0)
+    return _load(experiment, pool, inlier_channels(experiment), 0)
 
 
 def check_ood(experiment: Experiment) -> None:
@@ -105,20 +106,20 @@ def known_names() -> tuple[str, ...]:
 def _suite(experiment: Experiment) -> list[_Found]:
     """Make out every name of the suite; those that are missing are named at once."""
     found: list[_Found] = []
-    missing: dict[str, MissingDataError] = {}
+    missing: dict[str, MissingData] = {}
     for name in experiment.ood or ():
         try:
             found.append(_find(experiment, name, "test", "OOD set"))
-        except MissingDataError as error:
+        except MissingData as error:
             missing[name] = error
     if not missing:
         return found
     here = ", ".join(f.name for f in found) or "none of the others"
     if len(missing) == 1:
         (message,) = map(str, missing.values())
-        raise MissingDataError(f"{message}; of this suite there is: {here}")
+        raise MissingData(f"{message}; of this suite there is: {here}")
     root = experiment.data_root or "DATA_ROOT"
-    raise MissingDataError(
+    raise MissingData(
         f"OOD sets {', '.join(missing)}: not found"
         + (f" under {root}" if experiment.data_root else " without data_root")
         + f"; get each as an image folder {root}/NAME or with "
@@ -223,11 +224,12 @@ def _spot(found: _Found) -> str:
     return f" ({found.files.directory})" if found.files is not None else ""
 
 
-def _load(experiment: Experiment, found: _Found, limit: int) -> ImageSet:
-    size, channels = int(experiment.image_size or 0), inlier_channels(experiment)
+def _load(experiment: Experiment, found: _Found, channels: int, limit: int) -> ImageSet:
+    size = int(experiment.image_size or 0)
     if found.files is None:
         images = embedded_images(found.embedded, size, channels, experiment.dataset)
         chosen = shared_subset(len(images), limit, found.embedded)
         return ImageSet(found.name, images if chosen is None else images[chosen])
-    chosen = shared_subset(len(found.files), limit, found.files.name)
+    # by the folder's own name, so that the subset is the same wherever the folder lies
+    chosen = shared_subset(len(found.files), limit, found.files.name.rsplit("/", 1)[-1])
     return ImageSet(found.name, found.files.load(size, channels, chosen)[0])

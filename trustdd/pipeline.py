@@ -10,7 +10,7 @@ import pandas as pd
 from trustdd.detection import evaluate, report
 from trustdd.distillation import device_name, distill, load_distilled, peak_memory
 from trustdd.experiment import EVALUATION_FIELDS, Experiment
-from trustdd.inliers import load_inliers
+from trustdd.inputs import load_inputs
 from trustdd.outliers import outlier_source
 from trustdd.profiles import Profile
 from trustdd.store import Run
@@ -87,7 +87,7 @@ def _evaluate(run: Run, progress: bool) -> None:
     device = resolve_device(experiment.device)
     begun = time.perf_counter()
     if experiment.selection == "full":
-        data = load_inliers(experiment)
+        data = load_inputs(experiment)
         source = outlier_source(experiment, data, device)
         begun = time.perf_counter()
         student = train_on_real(experiment, data, source, progress=progress)

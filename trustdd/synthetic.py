@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -11,11 +11,13 @@ from torch import Tensor
 
 from trustdd.experiment import Experiment
 from trustdd.inliers import InlierData
+from trustdd.inputs import WhitenedData
 from trustdd.outliers import OutlierSource
 from trustdd.randomness import stream
 from trustdd.store import read_tensors, write_tensors
 
 FORMAT = "trustdd-distilled-1"
+PICTURES = ("pictures", "outlier_pictures")
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class DistilledSet:
         experiment: the settings that made it.
         mean: the normalisation's mean per channel, for images in [0, 1].
         std: its standard deviation per channel.
+        whitened: what `pictures` shows where the images are ZCA-whitened: the synthetic images
+            and, if any, outliers, turned back into pixels, ``uint8``; ``None`` otherwise.
     """
 
     images: Tensor
@@ -40,14 +44,32 @@ class DistilledSet:
     experiment: Experiment
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    whitened: tuple[Tensor, ...] | None = None
 
     def pictures(self) -> Tensor:
         """The synthetic images in [0, 1], clamped, ``float32 [n, c, h, w]``."""
+        if self.whitened is not None:
+            return self.whitened[0].float() / 255
         return self._pictures(self.images)
 
     def outlier_pictures(self) -> Tensor | None:
         """The synthetic outliers in [0, 1], clamped, or ``None``."""
-        return None if self.outliers is None else self._pictures(self.outliers)
+        if self.outliers is None:
+            return None
+        if self.whitened is not None:
+            return self.whitened[1].float() / 255
+        return self._pictures(self.outliers)
+
+    def with_pictures(self, data: InlierData) -> DistilledSet:
+        """Add the pictures of whitened images; nothing to add where normalisation is per channel.
+
+        A ZCA whitening is too large to be kept in the file: 2 · 3072² numbers for 32 px.
+        """
+        if not isinstance(data, WhitenedData):
+            return self
+        sets = [self.images] if self.outliers is None else [self.images, self.outliers]
+        shown = tuple((data.pictures(s) * 255).round().byte() for s in sets)
+        return replace(self, whitened=shown)
 
     def _pictures(self, images: Tensor) -> Tensor:
         mean = torch.tensor(self.mean).view(-1, 1, 1)
@@ -65,6 +87,8 @@ class DistilledSet:
             tensors["outliers"] = self.outliers
         if self.student_lr is not None:
             tensors["student_lr"] = torch.tensor(self.student_lr, dtype=torch.float64)
+        for name, shown in zip(PICTURES, self.whitened or (), strict=False):
+            tensors[name] = shown
         metadata = {
             "format": FORMAT,
             "experiment": json.dumps(self.experiment.to_dict(), sort_keys=True),
@@ -96,6 +120,7 @@ def load_distilled(path: str | Path) -> DistilledSet:
         experiment=Experiment.from_dict(values),
         mean=tuple(json.loads(metadata["mean"])),
         std=tuple(json.loads(metadata["std"])),
+        whitened=tuple(tensors[name] for name in PICTURES if name in tensors) or None,
     )
 
 
@@ -143,4 +168,4 @@ def initial_set(
         experiment=experiment,
         mean=tuple(data.mean),
         std=tuple(data.std),
-    )
+    ).with_pictures(data)

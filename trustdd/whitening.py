@@ -8,7 +8,7 @@ result takes the place of the usual per-channel normalisation.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -66,8 +66,12 @@ class Whitening:
 
     def to(self, device: str | torch.device) -> Whitening:
         """Return the transform with its tensors on `device`."""
-        moved = (x.to(device) for x in (self.mean, self.matrix, self.inverse))
-        return Whitening(*moved, self.image_shape, self.epsilon)
+        return replace(
+            self,
+            mean=self.mean.to(device),
+            matrix=self.matrix.to(device),
+            inverse=self.inverse.to(device),
+        )
 
     def save(self, path: Path) -> Path:
         """Write the transform as safetensors, atomically."""

@@ -53,8 +53,9 @@ def build(
     """Make a network whose weights are drawn from `generator` and nothing else.
 
     The distributions are torch's defaults: weights and biases of convolutions and linear layers
-    uniform in ±1/√fan_in, norms 1 and 0. For the ConvNet they are also drawn in torch's order: the
-    same bytes as constructing it after ``torch.manual_seed`` of the generator's seed.
+    uniform in ±1/√fan_in, norms 1 and 0. They are drawn in torch's order too: but for ResNet-18,
+    whose layers torchvision initialises in its own way, the bytes are those of constructing the
+    network after ``torch.manual_seed`` with the generator's seed.
 
     Args:
         name: one of `NETWORKS`.
@@ -86,9 +87,10 @@ def build(
 @torch.no_grad()
 def _initialise(module: nn.Module, generator: Generator) -> None:
     if isinstance(module, nn.Conv2d | nn.Linear):
-        bound = 1 / math.sqrt(module.weight[0].numel())
-        for parameter in module.parameters():
-            parameter.uniform_(-bound, bound, generator=generator)
+        nn.init.kaiming_uniform_(module.weight, a=math.sqrt(5), generator=generator)
+        if module.bias is not None:
+            bound = 1 / math.sqrt(module.weight[0].numel())
+            module.bias.uniform_(-bound, bound, generator=generator)
     elif isinstance(module, nn.GroupNorm):
         module.weight.fill_(1.0)
         module.bias.fill_(0.0)
