@@ -41,9 +41,10 @@ def test_cache_serves_the_same_bytes_without_decoding(tmp_path, cache, monkeypat
 
 @pytest.mark.parametrize("change", ["pixels", "touched", "added", "damaged cache"])
 def test_stale_cache_is_made_again_in_place(tmp_path, cache, change):
-    folder = write_splits(tmp_path, "pets", {"cat": 3, "dog": 3})
+    # bitmaps, so that another picture has the same number of bytes
+    folder = write_splits(tmp_path, "pets", {"cat": 3, "dog": 3}, suffix=".bmp")
     load_inliers(experiment(tmp_path))
-    file = folder / "train" / "cat" / "000.png"
+    file = folder / "train" / "cat" / "000.bmp"
     before = os.stat(file)
     if change == "pixels":
         noise_picture(99).save(file)
@@ -51,6 +52,7 @@ def test_stale_cache_is_made_again_in_place(tmp_path, cache, change):
         red = Image.new("RGB", (32, 32), "red")
         red.save(file)
         os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+        assert os.stat(file).st_size == before.st_size
     elif change == "added":
         noise_picture(98).save(folder / "train" / "cat" / "0000.png")
     else:
