@@ -1,0 +1,229 @@
+"""Run folders with made-up but realistic arrays, so that figures can be tested without distilling.
+
+TEST DATA: the images are real digits, everything a student would say is drawn at random, with
+effects of a chosen size built in (`ACCURACY`, `OOD_CONFIDENCE`), so that a test knows what a
+figure must find. Files are written by the package's own code.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from trustdd.detection import Evaluation, report
+from trustdd.experiment import Experiment
+from trustdd.profiles import Profile, load_profile
+from trustdd.store import Run
+from trustdd.synthetic import DistilledSet
+
+#: how far the true class stands out in a student's logits, by where its images come from
+SIGNAL = {"distilled": 4.6, "random": 3.6, "full": 6.5}
+#: how far some class stands out in the logits of an OOD image, by outlier mode
+OOD_CONFIDENCE = {"none": 3.4, "oe": 1.2, "poe": 1.0}
+TEST_IMAGES, OOD_IMAGES, CLASSES, FEATURES = 300, 120, 10, 24
+NETWORKS = ("convnet", "mlp", "lenet", "vgg11")
+
+PROFILE = """\
+title: Fabricated
+description: made-up arrays for tests
+settings:
+  digits: {iterations: 20, ood_limit: 120, width: 16}
+groups:
+  main: {dataset: digits, ipc: 2, outliers: [none, oe, poe], seed: [0, 1, 2]}
+  random_outliers:
+    {dataset: digits, ipc: 2, outliers: [oe, poe], seed: [0, 1, 2], outlier_selection: random}
+  random_images:
+    {dataset: digits, ipc: 2, outliers: [none, oe, poe], seed: [0, 1, 2], selection: random,
+     outlier_selection: random}
+  equal_budget: {dataset: digits, ipc: 4, outliers: none, seed: [0, 1, 2]}
+  mtt: {dataset: digits, method: mtt, ipc: 2, outliers: [none, oe, poe], seed: [0, 1, 2]}
+  full_data: {dataset: digits, ipc: 2, outliers: [none, poe], seed: [0, 1, 2], selection: full}
+  ablation_ipc: {dataset: digits, ipc: [1, 2, 5, 10], outliers: [none, oe, poe], seed: [0, 1, 2]}
+  ablation_weight:
+    {dataset: digits, ipc: 2, outliers: [oe, poe], outlier_weight: [0.1, 0.25, 0.5, 1.0, 2.0],
+     seed: [0, 1, 2]}
+  ablation_budget:
+    {dataset: digits, ipc: 2, outliers: [oe, poe], outlier_ipc: [1, 2, 4, 8], seed: [0, 1, 2]}
+  ablation_corruptions:
+    dataset: digits
+    ipc: 2
+    outliers: poe
+    seed: [0, 1, 2]
+    corruptions:
+      - [jigsaw]
+      - [invert]
+      - [mosaic]
+      - [speckle]
+      - [invert, mosaic, speckle]
+      - [jigsaw, mosaic, speckle]
+      - [jigsaw, invert, speckle]
+      - [jigsaw, invert, mosaic]
+      - [jigsaw, invert, mosaic, speckle]
+"""
+
+
+def write_profile(folder: Path, text: str = PROFILE, name: str = "fabricated") -> Path:
+    """Write the profile's YAML into a folder and return its path."""
+    path = folder / f"{name}.yaml"
+    path.write_text(text)
+    return path
+
+
+def fabricate(profile: Profile, root: Path, groups: Iterable[str] | None = None) -> list[Run]:
+    """Write a finished run for every experiment of some groups (all where ``None``)."""
+    chosen = profile.groups if groups is None else groups
+    experiments = {e.key: e for group in chosen for e in profile.group(group)}
+    return [fabricate_run(e, Run.of(e, profile.name, root)) for e in experiments.values()]
+
+
+def fabricate_run(experiment: Experiment, run: Run) -> Run:
+    """Write all files of a finished run."""
+    generator = np.random.default_rng(_number(experiment.key))
+    _distillation(experiment, run, generator)
+    evaluation = _evaluation(experiment, generator)
+    run.write_tensors("logits.safetensors", evaluation.tensors())
+    run.write_tensors("features.safetensors", evaluation.feature_tensors())
+    run.write_frame("report.csv", report(evaluation))
+    _further_reports(run, generator)
+    settings = {"ood": list(experiment.ood or ()), "ood_limit": experiment.ood_limit}
+    files = ["logits.safetensors", "features.safetensors", "report.csv", "detectors.csv"]
+    files += ["transfer.csv", "snapshots.csv"]
+    training = 40.0 if experiment.selection == "full" else 3.0
+    run.record(
+        "evaluate", files, training + 2.0, training_seconds=training, device="cpu, 1 threads",
+        settings=settings, peak_memory_mib=600, training_images=1437,
+    )  # fmt: skip
+    # a fixed past: provenance must come from the manifest, not from the day of the test
+    manifest = run.manifest()
+    for stage in manifest.values():
+        stage |= {"date": "2024-02-29", "commit": "0123456789ab"}
+    run.path("manifest.json").write_text(json.dumps(manifest))
+    return run
+
+
+def _number(text: str) -> int:
+    return int.from_bytes(text.encode(), "big") % 2**63
+
+
+def _distillation(experiment: Experiment, run: Run, generator: np.random.Generator) -> None:
+    if experiment.selection == "full":
+        run.record("distill", [], 0.0, device="none")
+        return
+    images, labels = _digits(int(experiment.ipc))
+    m = 10 * int(experiment.outlier_ipc or 0)
+    outliers = generator.random((m, 1, 16, 16)) if m else None
+    start = _set(images, labels, outliers, experiment)
+    moved = images + generator.normal(0, 0.08, images.shape)
+    shifted = None if outliers is None else outliers + generator.normal(0, 0.1, outliers.shape)
+    _set(moved, labels, shifted, experiment).save(run.path("distilled.safetensors"))
+    start.save(run.path("initial.safetensors"))
+    steps = np.arange(1, int(experiment.iterations or 1) + 1)
+    fall = 30 * np.exp(-steps / 8) + 20 + generator.normal(0, 0.6, len(steps))
+    curves = {"iteration": steps, "loss_in": fall, "loss_out": fall * 0.6 if m else np.nan}
+    run.write_frame("curves.csv", pd.DataFrame(curves))
+    files = ["distilled.safetensors", "initial.safetensors", "curves.csv"]
+    run.record("distill", files, 30.0, device="cpu, 1 threads", peak_memory_mib=700)
+
+
+def _digits(ipc: int) -> tuple[np.ndarray, np.ndarray]:
+    """`ipc` real digits of each class at 16 px, in [0, 1], sorted by class."""
+    from sklearn.datasets import load_digits
+
+    source = load_digits()
+    chosen = [np.flatnonzero(source.target == label)[:ipc] for label in range(CLASSES)]
+    small = source.images[np.concatenate(chosen)] / 16.0
+    images = np.kron(small, np.ones((2, 2)))[:, None]
+    return images, np.repeat(np.arange(CLASSES), ipc)
+
+
+def _set(
+    images: np.ndarray, labels: np.ndarray, outliers: np.ndarray | None, experiment: Experiment
+) -> DistilledSet:
+    mean, std = (0.3,), (0.35,)
+    normalised = [
+        None if part is None else torch.tensor((part - mean[0]) / std[0], dtype=torch.float32)
+        for part in (images, outliers)
+    ]
+    assert normalised[0] is not None
+    return DistilledSet(
+        normalised[0], torch.tensor(labels), normalised[1], None, experiment, mean, std
+    )
+
+
+def _evaluation(experiment: Experiment, generator: np.random.Generator) -> Evaluation:
+    """Logits and features of a student that does not exist."""
+    signal = SIGNAL[experiment.selection] * (1 + 0.05 * np.log(experiment.ipc))
+    labels = generator.integers(0, CLASSES, TEST_IMAGES)
+    logits = signal * np.eye(CLASSES)[labels] + generator.normal(0, 1.2, (TEST_IMAGES, CLASSES))
+    reach = OOD_CONFIDENCE[experiment.outliers]
+    if experiment.outliers != "none":
+        reach += 0.9 * (experiment.outlier_selection == "random")
+        reach += 0.3 * abs(np.log(experiment.outlier_weight / 0.5))
+        reach += (
+            0.25 * max(0, 4 - len(experiment.corruptions or ())) * (experiment.outliers == "poe")
+        )
+        reach -= 0.2 * np.log(int(experiment.outlier_ipc or 1) / 2)
+    ood, features = {}, {}
+    centres = np.random.default_rng(7).normal(0, 2, (CLASSES, FEATURES))
+    features["in"] = centres[labels] + generator.normal(0, 1, (TEST_IMAGES, FEATURES))
+    for place, name in enumerate(experiment.ood or ()):
+        guess = generator.integers(0, CLASSES, OOD_IMAGES)
+        height = np.maximum(0.2, reach + 0.25 * (place - 2))
+        noise = generator.normal(0, 1.0, (OOD_IMAGES, CLASSES))
+        ood[name] = height * np.eye(CLASSES)[guess] + noise
+        features[name] = height / 4 * centres[guess] + generator.normal(
+            0, 1, (OOD_IMAGES, FEATURES)
+        )
+
+    def tensor(array: np.ndarray) -> torch.Tensor:
+        return torch.tensor(array, dtype=torch.float32)
+
+    return Evaluation(
+        tensor(logits), torch.tensor(labels), {k: tensor(v) for k, v in ood.items()},
+        {k: tensor(v) for k, v in features.items()}, torch.tensor(labels),
+    )  # fmt: skip
+
+
+def _further_reports(run: Run, generator: np.random.Generator) -> None:
+    """Reports of students and scores that do not exist, each a shift of the run's own report."""
+    frame = run.read_frame("report.csv")
+    msp = frame[frame["score"] == "msp"]
+    snapshots = [
+        _shifted(frame, -0.15 * (1 - step / 20), generator).assign(iteration=step)
+        for step in (0, 2, 5, 10, 15)
+    ]
+    detectors = [
+        _shifted(msp, 0.02 * (place - 1), generator).assign(score=name)
+        for place, name in enumerate(("odin", "knn", "vim", "react"))
+    ]
+    transfer = [
+        _shifted(frame, -0.04 * place, generator).assign(network=name)
+        for place, name in enumerate(NETWORKS)
+    ]
+    for name, parts in (
+        ("snapshots.csv", snapshots), ("detectors.csv", detectors), ("transfer.csv", transfer),
+    ):  # fmt: skip
+        run.write_frame(name, pd.concat(parts, ignore_index=True))
+
+
+def _shifted(frame: pd.DataFrame, by: float, generator: np.random.Generator) -> pd.DataFrame:
+    moved = frame.copy()
+    shift = by + generator.normal(0, 0.004)
+    for name in ("auroc", "aupr_in", "aupr_out", "accuracy"):
+        moved[name] = (moved[name] + shift).clip(0, 1)
+    for name in ("fpr95", "fpr95_in"):
+        moved[name] = (moved[name] - shift).clip(0, 1)
+    return moved
+
+
+if __name__ == "__main__":
+    import sys
+
+    target = Path(sys.argv[1])
+    target.mkdir(parents=True, exist_ok=True)
+    fabricate(load_profile(write_profile(target)), target)

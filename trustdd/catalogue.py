@@ -1,0 +1,225 @@
+"""The catalogue's machinery: what an entry is, how one is made, exported and shown.
+
+`trustdd.figures` and `trustdd.tables` are each a list of entries and a `Catalogue` over it; the
+functions that draw are imported only when an entry is made.
+"""
+
+from __future__ import annotations
+
+import base64
+import difflib
+import importlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from trustdd import style
+from trustdd.comparison import seeds_text
+from trustdd.export import MadeFigure, MadeTable, describe, destination, write_figure, write_table
+from trustdd.profiles import Profile, load_profile
+from trustdd.results import Results, profile_of, require, seeds_of
+from trustdd.store import Run
+
+if TYPE_CHECKING:
+    from trustdd.experiment import Experiment
+
+MIME = "application/vnd.trustdd.entry+json"
+Made = TypeVar("Made", MadeFigure, MadeTable)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One figure or table of the catalogue.
+
+    Attributes:
+        id: as in the catalogue, ``fig02`` or ``tab03``; stable.
+        title: what it is about; what it *finds* is computed when it is made.
+        groups: the profile's groups it is made from; none for what needs no experiment.
+        page: the page of the book it stands on.
+        maker: the function that makes it, ``"module:function"`` inside the package's folder.
+        also: groups that enter too where the profile has them.
+        files: what each run must hold; none where settings and data suffice.
+        width: ``"column"`` or ``"page"``, of a figure.
+    """
+
+    id: str
+    title: str
+    groups: tuple[str, ...]
+    page: str
+    maker: str
+    also: tuple[str, ...] = ()
+    files: tuple[str, ...] = ("report.csv",)
+    width: str = "page"
+
+    def groups_of(self, profile: Profile) -> tuple[str, ...]:
+        """Return the groups it is made from under a profile, the optional ones last."""
+        return (*self.groups, *(g for g in self.also if g in profile.groups))
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An exported entry: its record and files, and how a notebook displays it.
+
+    Attributes:
+        record: the provenance record, as in the entry's JSON file.
+        files: suffix → path of each file written.
+        html: a table's HTML; empty for a figure.
+    """
+
+    record: dict[str, Any]
+    files: dict[str, Path]
+    html: str = ""
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        bundle: dict[str, Any] = {MIME: self.record}
+        if "png" in self.files:
+            png = base64.b64encode(self.files["png"].read_bytes()).decode("ascii")
+            bundle |= {"image/png": png, "text/plain": self.record["alt"]}
+        else:
+            bundle |= {"text/html": self.html, "text/plain": self.record["caption"]}
+        return bundle
+
+
+class Catalogue(Generic[Made]):
+    """A list of entries of one kind, and what can be done with each.
+
+    Attributes:
+        kind: ``"figure"`` or ``"table"``.
+        package: where the entries' makers live.
+        entries: id → entry, in the catalogue's order.
+    """
+
+    def __init__(self, kind: str, package: str, entries: Sequence[Entry]) -> None:
+        self.kind = kind
+        self.package = package
+        self.entries = {entry.id: entry for entry in entries}
+
+    def find(self, entry_id: str) -> Entry:
+        """Return an entry by id.
+
+        Raises:
+            ValueError: no such id; the message offers the nearest ones and lists all.
+        """
+        if entry_id in self.entries:
+            return self.entries[entry_id]
+        near = difflib.get_close_matches(str(entry_id), self.entries, n=3)
+        hint = f"; nearest: {', '.join(near)}" if near else ""
+        raise ValueError(
+            f"{self.kind} '{entry_id}'{hint}; expected one of {', '.join(self.entries)}"
+        )
+
+    def make(
+        self,
+        entry_id: str,
+        runs: Sequence[Run],
+        *,
+        width: str | float | None = None,
+        profile: str | None = None,
+    ) -> Made:
+        """Make one entry from runs, without writing anything.
+
+        Args:
+            entry_id: the entry.
+            runs: finished runs of the entry's groups, in one list; the entry sorts them by
+                their settings.
+            width: of a figure: ``"column"``, ``"page"`` or inches; by default the entry's own.
+            profile: named in its mark; by default the one that the runs are stored under.
+
+        Raises:
+            ValueError: unknown id or impossible width.
+            MissingArtefacts: a run lacks a file that the entry is made from, or the runs do not
+                hold a setting that it compares.
+        """
+        entry = self.find(entry_id)
+        shown_profile = profile or profile_of(runs)
+        runs = require(runs, entry.files, shown_profile)
+        maker = self.maker(entry)
+        if self.kind == "table":
+            return maker(runs).with_note(f"Profile: {shown_profile}.")  # type: ignore[return-value]
+        with style.applied():
+            made = maker(runs, style.width_in_inches(width or entry.width))
+            seeds = f" · {seeds_text(len(seeds_of(runs)))}" if runs and entry.files else ""
+            style.finish(made.figure, f"profile: {shown_profile}{seeds}")
+        return made
+
+    def maker(self, entry: Entry) -> Callable[..., Made]:
+        """Return the function that makes an entry."""
+        module, _, function = entry.maker.partition(":")
+        found: Callable[..., Made] = getattr(
+            importlib.import_module(f"{self.package}.{module}"), function
+        )
+        return found
+
+    def collect(self, entry_id: str, profile: str | Path | Profile) -> list[Run]:
+        """Return the profile's own runs for an entry.
+
+        Raises:
+            MissingArtefacts: experiments are missing; the message says how to make them.
+        """
+        entry = self.find(entry_id)
+        results = Results(profile)
+        return results.runs(*entry.groups_of(results.profile), files=entry.files)
+
+    def show(
+        self,
+        entry_id: str,
+        runs: Sequence[Run | Experiment] | None = None,
+        profile: str | Path | Profile = "quick",
+        *,
+        width: str | float | None = None,
+    ) -> Shown:
+        """Make an entry, export it in all formats, and return what a notebook displays.
+
+        Runs of the profile's own groups make the profile's entry, in ``results/PROFILE/figures``
+        or ``…/tables``; any others make a variant beside it, ``results/PROFILE/variants/HASH``.
+
+        Args:
+            entry_id: the entry.
+            runs: as for `make`, or experiments, whose runs are looked up; by default the
+                profile's own.
+            profile: a profile, its name, or the path of its file.
+            width: of a figure, as for `make`.
+
+        Raises:
+            ValueError: unknown id or profile.
+            MissingArtefacts: experiments are missing; the message says how to make them.
+        """
+        entry = self.find(entry_id)
+        chosen = profile if isinstance(profile, Profile) else load_profile(profile)
+        # the profile's own entry is made from all its groups, whichever of them were passed
+        given = [r if isinstance(r, Run) else Run.of(r, chosen.name) for r in runs or ()]
+        own = runs is None or _are_own(given, entry, chosen)
+        shown = self.collect(entry_id, chosen) if own else given
+        made = self.make(entry_id, shown, width=width, profile=chosen.name)
+        place = destination(self.kind, chosen.name, shown, own)
+        stem = entry.id
+        if self.kind == "figure" and width is not None:
+            inches = style.width_in_inches(width)
+            if inches != style.width_in_inches(entry.width):
+                stem += f"-{inches:.2f}in"
+        record = describe(
+            self.kind, entry, self.maker(entry), made, shown, chosen.name, place / f"{stem}.json"
+        )
+        if isinstance(made, MadeFigure):
+            with style.applied():
+                files = write_figure(made, place, stem, record)
+            return Shown(record, files)
+        files = write_table(made, place, stem, record)
+        return Shown(record, files, files["html"].read_text(encoding="utf-8"))
+
+
+def _are_own(runs: Sequence[Run], entry: Entry, profile: Profile) -> bool:
+    """Tell whether runs are those of the profile's groups for an entry.
+
+    What is made from settings alone counts as the profile's own from any of its runs.
+    """
+
+    def settings(experiments: Iterable[Experiment]) -> set[str]:
+        return {repr(sorted(e.to_dict().items())) for e in experiments}
+
+    given = settings(run.experiment for run in runs)
+    if not set(entry.groups) <= set(profile.groups):
+        return False
+    planned = settings(e for group in entry.groups for e in profile.group(group))
+    return given == planned or (not entry.files and given <= planned)

@@ -1,0 +1,235 @@
+"""What it is about: one OOD image (fig01) and the framework as a diagram (fig06)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from trustdd import style
+from trustdd.export import MadeFigure
+from trustdd.figures.drawing import listed, ood_name, setting_text
+from trustdd.results import arrays, by_mode, max_softmax, one_setting
+from trustdd.store import Run
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def fig01(runs: Sequence[Run], width: float) -> MadeFigure:
+    """One OOD image, and the class and confidence that each student gives it.
+
+    Not a picked example: it is the image of the suite's first set that the ordinary student is
+    most confident about, and the caption says what all images get.
+    """
+    chosen = one_setting(runs)
+    seed = min(run.experiment.seed for run in chosen)
+    modes = {m: r for m, r in by_mode(chosen).items()}
+    shown = {m: next(x for x in r if x.experiment.seed == seed) for m, r in modes.items()}
+    first = next(iter(shown.values())).experiment
+    name = (first.ood or ("",))[0]
+    logits = {m: arrays(run, "logits.safetensors")[f"ood.{name}"] for m, run in shown.items()}
+    index = int(np.argmax(max_softmax(next(iter(logits.values())))))
+    image, classes = _ood_image(first, name, index)
+    probabilities = {m: _softmax(values[index]) for m, values in logits.items()}
+    medians = {m: float(np.median(max_softmax(v))) for m, v in logits.items()}
+    answers = {m: (classes[int(p.argmax())], float(p.max())) for m, p in probabilities.items()}
+    finding = "An image of no class: " + listed(
+        [f"{style.NAMES[m]} is {100 * p:.0f}% sure of '{c}'" for m, (c, p) in answers.items()]
+    )
+    wide = width >= 5
+    figure = style.canvas(width, 1.55 if wide else 1.3 * (1 + len(shown)), finding)
+    if wide:
+        axes = list(figure.subplots(1, 1 + len(shown), width_ratios=[0.8] + [1.3] * len(shown)))
+    else:
+        axes = list(figure.subplots(1 + len(shown), 1))
+    axes[0].imshow(image, vmin=0, vmax=1)
+    axes[0].set_title(f"OOD: {ood_name(name)}")
+    axes[0].set_xticks([])
+    axes[0].set_yticks([])
+    for panel, (mode, probability) in zip(axes[1:], probabilities.items(), strict=True):
+        _bars(panel, probability, classes, mode)
+        panel.set_ylabel("probability (%)" if panel is axes[1] or not wide else "")
+        if panel is axes[-1] or wide:
+            panel.set_xlabel("class")
+    caption = (
+        f"{finding}. The image of the OOD set {ood_name(name)} that the student of ordinary "
+        f"distillation is most confident about, out of {len(next(iter(logits.values())))} "
+        f"({setting_text(first)}, seed {seed}), and the softmax of each student. Median confidence "
+        "on the whole set: "
+        + listed([f"{v:.2f} ({style.NAMES[m]})" for m, v in medians.items()])
+        + "."
+    )
+    alt = (
+        f"A {ood_name(name)} image, which shows none of the classes, beside bar charts of the "
+        "class probabilities that each student gives it. "
+        + " ".join(
+            f"{style.NAMES[m]}: class {c} with {100 * p:.0f}%." for m, (c, p) in answers.items()
+        )
+    )
+    data = pd.DataFrame(
+        [
+            (mode, label, float(p))
+            for mode, probability in probabilities.items()
+            for label, p in zip(classes, probability, strict=True)
+        ],
+        columns=["outliers", "class", "probability"],
+    )
+    return MadeFigure(figure, data, alt, caption, finding)
+
+
+def _ood_image(experiment: Any, name: str, index: int) -> tuple[np.ndarray, tuple[str, ...]]:
+    """One image of an OOD set, ``[h, w(, 3)]`` in [0, 1], and the names of the InD classes."""
+    from trustdd.inliers import load_inliers
+    from trustdd.ood import load_ood_suite
+
+    # the rest of the suite need not be loaded; a set's order does not depend on the others
+    images = load_ood_suite(replace(experiment, ood=(name,)))[name].images
+    picture = images[index].numpy().transpose(1, 2, 0).astype(np.float32) / 255.0
+    classes = load_inliers(experiment).classes
+    return picture.squeeze(), tuple(str(c) for c in classes)
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    shifted = np.exp(logits.astype(np.float64) - logits.max())
+    return shifted / shifted.sum()
+
+
+def _bars(axes: Axes, probability: np.ndarray, classes: Sequence[str], mode: str) -> None:
+    most = np.argsort(-probability, kind="stable")[:10]
+    kept = np.sort(most)
+    top = int(np.flatnonzero(kept == most[0])[0])
+    colour = style.COLOURS[mode]
+    bars = axes.bar(range(len(kept)), probability[kept], color=colour, alpha=0.45, width=0.75)
+    bars[top].set_alpha(1.0)
+    axes.axhline(1 / len(probability), color=style.INK, linewidth=0.8, linestyle=":")
+    axes.set_title(f"{style.NAMES[mode]}: {100 * probability.max():.0f}%", color=colour)
+    labels = [classes[i] for i in kept]
+    long = max(len(label) for label in labels) > 2
+    axes.set_xticks(range(len(kept)), labels, rotation=60 if long else 0)
+    axes.set_ylim(0, 1)
+    style.percent_axis(axes.yaxis)
+
+
+# -- the framework ------------------------------------------------------------------------------
+
+
+def fig06(runs: Sequence[Run], width: float) -> MadeFigure:
+    """The framework: data, matching, distilled set, student, detector."""
+    finding = "TrustDD distils outliers beside the images, and trains a student on both"
+    wide = width >= 5
+    figure = style.canvas(width, 2.75 if wide else 4.6, finding)
+    axes = figure.subplots()
+    steps = _PAGE if wide else _COLUMN
+    axes.set_xlim(0, steps["size"][0])
+    axes.set_ylim(0, steps["size"][1])
+    axes.set_axis_off()
+    for key, (title, text, look) in _BOXES.items():
+        _box(axes, steps["boxes"][key], title, text, look)
+    for start, end, look, label in steps["arrows"]:
+        _arrow(axes, start, end, look, label)
+    caption = (
+        f"{finding}. Real InD images and outliers, from a real pool (OE) or by corrupting InD "
+        "images (POE), each give a gradient or a trajectory; the synthetic images and the "
+        "synthetic outliers are changed until they give the same. A student trained with "
+        "cross-entropy on the images and λ times uniform cross-entropy on the outliers classifies "
+        "InD inputs and rejects OOD inputs by the confidence of its answer. Without the lower "
+        "road it is ordinary distillation."
+    )
+    alt = (
+        "Diagram with two parallel roads. Upper: real InD images, matching, synthetic images. "
+        "Lower: outliers from a real pool or from corrupted InD images, matching, synthetic "
+        "outliers. Both lead to a student trained on cross-entropy plus λ times uniform "
+        "cross-entropy, and then to a detector that accepts with a class or rejects."
+    )
+    data = pd.DataFrame(
+        [(key, title, text.replace("\n", " ")) for key, (title, text, _) in _BOXES.items()],
+        columns=["box", "title", "text"],
+    )
+    return MadeFigure(figure, data, alt, caption, finding)
+
+
+#: key → title, text, look: "in" for InD, "out" for outliers, "both" for what uses the two
+_BOXES = {
+    "real": ("Real InD images", "class by class", "in"),
+    "pool": ("Outliers", "OE: a real pool\nPOE: corrupted InD", "out"),
+    "match_in": ("Matching", "gradients or\ntrajectories, CE", "in"),
+    "match_out": ("Matching", "the same, with\nuniform CE", "out"),
+    "images": ("Synthetic images", "IPC per class", "in"),
+    "outliers": ("Synthetic outliers", "one group per slot", "out"),
+    "student": ("Student", "CE(images) +\nλ · uniform CE(outliers)", "both"),
+    "detector": ("Detector", "confidence ≥ threshold:\nclass; else reject", "both"),
+}
+_LOOKS = {"in": style.INK, "out": style.COLOURS["poe"], "both": style.COLOURS["oe"]}
+
+Box = tuple[float, float, float, float]
+_PAGE: dict[str, Any] = {
+    "size": (100, 40),
+    "boxes": {
+        "real": (0, 25, 15.5, 11), "match_in": (20.5, 25, 15.5, 11), "images": (41, 25, 17, 11),
+        "pool": (0, 4, 15.5, 11), "match_out": (20.5, 4, 15.5, 11), "outliers": (41, 4, 17, 11),
+        "student": (63.5, 14, 16.5, 12), "detector": (84, 14, 16, 12),
+    },
+    "arrows": [
+        ((15.5, 30.5), (20.5, 30.5), "in", ""), ((36, 32), (41, 32), "in", ""),
+        ((41, 29), (36, 29), "in", ""), ((15.5, 9.5), (20.5, 9.5), "out", ""),
+        ((36, 11), (41, 11), "out", ""), ((41, 8), (36, 8), "out", ""),
+        ((7.7, 25), (7.7, 15), "out", "corrupt (POE)"),
+        ((58, 30.5), (66, 26), "in", ""), ((58, 9.5), (66, 14), "out", ""),
+        ((80, 20), (84, 20), "both", ""),
+    ],
+}  # fmt: skip
+_COLUMN: dict[str, Any] = {
+    "size": (100, 130),
+    "boxes": {
+        "real": (0, 108, 44, 17), "match_in": (0, 82, 44, 17), "images": (0, 56, 44, 17),
+        "pool": (56, 108, 44, 17), "match_out": (56, 82, 44, 17), "outliers": (56, 56, 44, 17),
+        "student": (20, 28, 60, 18), "detector": (20, 2, 60, 18),
+    },
+    "arrows": [
+        ((22, 108), (22, 99), "in", ""), ((17, 82), (17, 73), "in", ""),
+        ((27, 73), (27, 82), "in", ""), ((78, 108), (78, 99), "out", ""),
+        ((73, 82), (73, 73), "out", ""), ((83, 73), (83, 82), "out", ""),
+        ((44, 116.5), (56, 116.5), "out", "POE"), ((24, 56), (36, 46), "in", ""),
+        ((76, 56), (64, 46), "out", ""), ((50, 28), (50, 20), "both", ""),
+    ],
+}  # fmt: skip
+
+
+def _box(axes: Axes, place: Box, title: str, text: str, look: str) -> None:
+    from matplotlib.patches import FancyBboxPatch
+
+    left, bottom, width, height = place
+    colour = _LOOKS[look]
+    axes.add_patch(
+        FancyBboxPatch(
+            (left + 0.6, bottom + 0.6), width - 1.2, height - 1.2,
+            boxstyle="round,pad=0.6,rounding_size=1.2", facecolor=style.CARD, edgecolor=colour,
+            linewidth=1.1, mutation_aspect=1.0, zorder=2,
+        )
+    )  # fmt: skip
+    middle = left + width / 2
+    axes.text(middle, bottom + height * 0.72, title, ha="center", va="center",
+              fontsize=7.2, fontweight="bold", color=colour, zorder=3)  # fmt: skip
+    axes.text(middle, bottom + height * 0.33, text, ha="center", va="center", fontsize=6.2,
+              linespacing=1.25, zorder=3)  # fmt: skip
+
+
+def _arrow(
+    axes: Axes, start: tuple[float, float], end: tuple[float, float], look: str, label: str
+) -> None:
+    axes.annotate(
+        "", end, start, zorder=1,
+        arrowprops={"arrowstyle": "-|>", "color": _LOOKS[look], "linewidth": 1.1,
+                    "shrinkA": 1.0, "shrinkB": 0.5, "mutation_scale": 8},
+    )  # fmt: skip
+    if label:
+        vertical = start[0] == end[0]
+        axes.text(
+            (start[0] + end[0]) / 2 + (0.9 if vertical else 0), (start[1] + end[1]) / 2
+            + (0 if vertical else 2.2), label, fontsize=6.2, color=_LOOKS[look],
+            ha="left" if vertical else "center", va="center",
+        )  # fmt: skip
