@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
 from typing import Any
 
 from trustdd.experiment import Experiment
@@ -74,8 +78,14 @@ def bring_up_to_date(run: Run, stage: str, *, keep: bool = False, progress: bool
         ValueError: unknown stage, the data is not there, or the stage before is not done.
     """
     source = stage_source(stage, run.experiment)
-    if finished(run, stage) and (keep or run.manifest()[stage].get("source") == source):
-        return False
+    with _alone(run):
+        if finished(run, stage) and (keep or run.manifest()[stage].get("source") == source):
+            return False
+        _make(run, stage, source, progress)
+    return True
+
+
+def _make(run: Run, stage: str, source: str, progress: bool) -> None:
     for later in STAGES[STAGES.index(stage) :]:
         forget(run, later)
     if stage == "distill":
@@ -87,7 +97,23 @@ def bring_up_to_date(run: Run, stage: str, *, keep: bool = False, progress: bool
     manifest = run.manifest()
     write_json(run.path("manifest.json"), {**manifest, stage: manifest[stage] | {"source": source}})
     run.path(CHECKPOINT_SOURCE).unlink(missing_ok=True)
-    return True
+
+
+@contextlib.contextmanager
+def _alone(run: Run) -> Iterator[None]:
+    """Wait for any other process that makes this run, such as one that outlived a killed workflow.
+
+    The lock lies on the run's folder and goes with the process that holds it.
+    """
+    run.directory.mkdir(parents=True, exist_ok=True)
+    handle = os.open(run.directory, os.O_RDONLY)
+    try:
+        # some network file systems cannot lock a folder
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def forget(run: Run, stage: str) -> None:

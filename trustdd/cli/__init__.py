@@ -14,14 +14,15 @@ from typing import Any, NoReturn
 
 import click
 
-from trustdd.cli.artefacts import complete, figure, stage, table, verify
+from trustdd.cli.artefacts import figure, numbers, table, verify
 from trustdd.cli.data import data
 from trustdd.cli.listing import list_command
 from trustdd.cli.run import run
+from trustdd.cli.stages import complete, stage
 
 
 @click.group(
-    epilog="Example: trustdd run notebooks/02_gradient_matching.md -p outliers=oe -p ipc=5",
+    epilog="\b\nExample:\n  trustdd run notebooks/02_gradient_matching.md -p outliers=oe -p ipc=5",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(package_name="trustdd", message="%(version)s")
@@ -32,7 +33,7 @@ def cli() -> None:
     """
 
 
-for _command in (list_command, run, figure, table, data, verify, complete, stage):
+for _command in (list_command, run, figure, table, numbers, data, verify, complete, stage):
     cli.add_command(_command)
 
 

@@ -1,8 +1,7 @@
-"""Commands on stored artefacts: make a run, a figure or a table, and check what is stored."""
+"""Commands on stored artefacts: make a figure, a table or numbers again, check what is stored."""
 
 from __future__ import annotations
 
-import difflib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,8 +10,6 @@ import click
 
 if TYPE_CHECKING:
     from trustdd.catalogue import Catalogue
-    from trustdd.profiles import Profile
-    from trustdd.store import Run
 
 profile_option = click.option(
     "--profile", default="quick", show_default=True, help="A profile's name, or its .yaml file."
@@ -25,7 +22,7 @@ width_option = click.option("--width", help="Of the figure: column (3.25 in), pa
 
 
 @click.command(
-    epilog="Example: trustdd figure fig02 --profile quick --width column",
+    epilog="\b\nExample:\n  trustdd figure fig02 --profile quick --width column",
     short_help="Make figures again from stored runs, in all formats.",
 )
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
@@ -43,7 +40,7 @@ def figure(ids: tuple[str, ...], profile: str, width: str | None, stamp: Path | 
 
 
 @click.command(
-    epilog="Example: trustdd table tab03 --profile quick",
+    epilog="\b\nExample:\n  trustdd table tab03 --profile quick",
     short_help="Make tables again from stored runs, in all formats.",
 )
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
@@ -87,7 +84,25 @@ def _make(
 
 
 @click.command(
-    epilog="Example: trustdd verify --profile quick",
+    epilog="\b\nExample:\n  trustdd numbers --profile quick",
+    short_help="Compute the numbers that the book's prose quotes again.",
+)
+@profile_option
+@stamp_option
+def numbers(profile: str, stamp: Path | None) -> None:
+    """Compute the numbers that the book's prose quotes again from stored runs."""
+    from trustdd.numbers import write_numbers
+    from trustdd.store import sha256, write_json
+
+    path = write_numbers(profile)
+    if stamp is None:
+        click.echo(path)
+    else:
+        write_json(stamp, {str(path): sha256(path)})
+
+
+@click.command(
+    epilog="\b\nExample:\n  trustdd verify --profile quick",
     short_help="Check every stored artefact against its record.",
 )
 @click.option("--profile", help="Only this profile's results.")
@@ -124,10 +139,8 @@ def verify(profile: str | None) -> int:
 def _verify_run(folder: Path) -> tuple[int, list[str]]:
     from trustdd.store import Run
 
-    if not any(folder.iterdir()) or (
-        not (folder / "manifest.json").is_file() and not (folder / "experiment.json").is_file()
-    ):
-        return 0, []  # a run that has not finished a stage yet
+    if not (folder / "manifest.json").is_file():
+        return 0, []  # no stage is finished yet
     try:
         run = Run.open(folder)
         return sum(len(e["files"]) for e in run.manifest().values()), run.verify()
@@ -152,86 +165,3 @@ def _verify_record(path: Path) -> tuple[int, list[str]]:
         elif sha256(file) != expected:
             complaints.append(f"{file}: changed since it was made")
     return len(files), complaints
-
-
-@click.command(
-    epilog="Example: trustdd complete -p dataset=digits -p 'outliers=[none, poe]' -p ipc=5",
-    short_help="Distil, train and detect for one experiment or a grid.",
-)
-@click.option(
-    "-p", "--parameter", "assignments", multiple=True, metavar="FIELD=VALUE",
-    help="Set a field of the experiment; a list of values makes a grid. May be repeated.",
-)  # fmt: skip
-@profile_option
-def complete(assignments: tuple[str, ...], profile: str) -> None:
-    """Distil, train a student and detect OOD inputs; what is done already is not done again.
-
-    Fields that are not given are the profile's. Interrupted, it goes on where it stopped.
-    """
-    from trustdd.inliers import check_inliers
-    from trustdd.notebooks import check_values, experiment_parameters, parse_assignments
-    from trustdd.ood import check_ood
-    from trustdd.profiles import load_profile
-    from trustdd.stages import STAGES, bring_up_to_date
-    from trustdd.store import Run
-
-    chosen = load_profile(profile)
-    fields = experiment_parameters()
-    given: dict[str, Any] = {}
-    for name, value in parse_assignments(assignments, fields).items():
-        several = isinstance(value, list) and (name not in fields or fields[name].kind != "list")
-        for single in value if several else [value]:
-            check_values(fields, {name: single}, "an experiment")
-        given[name] = value
-    experiments = chosen.grid(**given) if given else (chosen.experiment(),)
-    for experiment in experiments:
-        check_inliers(experiment)
-        check_ood(experiment)
-    for experiment in experiments:
-        run = Run.of(experiment, chosen.name)
-        for stage_name in STAGES:
-            bring_up_to_date(run, stage_name)
-        click.echo(run.directory)
-
-
-@click.command(
-    epilog="Example: trustdd stage distill digits-dsa-poe-ipc2-seed0-1a2b3c4d --profile quick",
-    short_help="Do one stage of a profile's runs (what the workflow calls).",
-)
-@click.argument("stages", metavar="STAGE[,STAGE]")
-@click.argument("keys", nargs=-1, required=True, metavar="KEY...")
-@profile_option
-@click.option("--keep", is_flag=True, help="Take stored artefacts as they are, whatever made them.")
-@click.option("--progress/--no-progress", default=True, help="Show bars.")
-@stamp_option
-def stage(
-    stages: str, keys: tuple[str, ...], profile: str, keep: bool, progress: bool, stamp: Path | None
-) -> None:
-    """Do STAGE (distill, evaluate, or both) of a profile's experiments, named by their KEYs.
-
-    A stage that is stored and was made by the package's present source is not done again.
-    """
-    from trustdd.profiles import load_profile
-    from trustdd.stages import bring_up_to_date, check_stage
-    from trustdd.store import write_json
-
-    names = [check_stage(name) for name in stages.split(",")]
-    runs = _runs(load_profile(profile), keys)
-    for run in runs:
-        for name in names:
-            bring_up_to_date(run, name, keep=keep, progress=progress)
-    if stamp is not None:
-        # of several stages the first is the job's own; the others are done ahead of theirs
-        write_json(stamp, {r.experiment.key: r.manifest()[names[0]]["files"] for r in runs})
-
-
-def _runs(profile: Profile, keys: tuple[str, ...]) -> list[Run]:
-    from trustdd.store import Run
-
-    known = {e.key: e for e in profile.experiments()}
-    for key in keys:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1, cutoff=0.3)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise ValueError(f"run '{key}' is not in profile '{profile.name}'{hint}")
-    return [Run.of(known[key], profile.name) for key in keys]

@@ -11,7 +11,7 @@ import click
 
 @click.command(
     "list",
-    epilog="Example: trustdd list notebooks",
+    epilog="\b\nExample:\n  trustdd list notebooks",
     short_help="List notebooks with their parameters, figures, tables, profiles.",
 )
 @click.argument("kind", default="all", metavar="[notebooks|figures|tables|profiles]")

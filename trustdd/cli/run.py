@@ -100,8 +100,11 @@ def _under_profile(parameters: dict[str, Any], given: dict[str, Any]) -> dict[st
     if "profile" not in parameters:
         return notebooks.changed(parameters, given)
     with contextlib.chdir(project_root()):
-        profile = load_profile(given.get("profile", parameters["profile"].default))
-        values = {**notebooks.profile_values(parameters, profile), **given}
+        default = parameters["profile"].default
+        profile = load_profile(given.get("profile", default))
+        values = given
+        if profile.name != default:
+            values = {**notebooks.profile_values(parameters, profile), **given}
         # importing torch to look for data that is known to be there would double a short run
         asked = set(given) - {"profile"}
         notebooks.check_experiments(parameters, values, profile, data=bool(asked))

@@ -120,9 +120,9 @@ def execute(path: Path, values: Mapping[str, Any], output: Path, *, progress: bo
                     if attempt == 1 and not Engine.cells_done:
                         continue
                     kept = _keep_stopped(failed, values)
-                    where = f"after {Engine.cells_done} code cells" if kept else "twice"
+                    where = f"in code cell {Engine.cells_done + 1}" if kept else "twice"
                     raise NotebookFailed(
-                        f"{path.name}: the kernel died {where} ({str(error).splitlines()[0]})"
+                        f"{path.name}: the kernel died {where}: {str(error).splitlines()[0]}"
                         + (f" (kept as {failed})" if kept else ""),
                         failed if kept else None,
                     ) from None

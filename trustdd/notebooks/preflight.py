@@ -39,12 +39,13 @@ def profile_values(parameters: Mapping[str, Parameter], profile: Profile) -> dic
     for name, parameter in parameters.items():
         field = name if name in FIELD_NAMES else name.removesuffix("s")
         found = list(dict.fromkeys(getattr(e, field) for e in main if field in MAIN_FIELDS))
+        value: Any = None
         if parameter.kind == "list":
             value = found
         elif parameter.default in found:
             value = parameter.default
-        else:
-            value = found[0] if found else None
+        elif found:
+            value = found[0]
         if value not in (None, [], parameter.default):
             values[name] = value
     return values
