@@ -248,5 +248,5 @@ def _box(source: int, target: int) -> Tensor:
     last = (centre + width / 2 + 0.5).clamp(max=source).floor()
     pixel = torch.arange(source, dtype=torch.float64)[None]
     offset = (pixel - centre + 0.5) * (1.0 / width)
-    covered = (pixel >= first) & (pixel < last) & (offset > -0.5) & (offset <= 0.5)
+    covered = (pixel >= first) & (pixel < last) & (offset <= 0.5)
     return covered.double() / covered.sum(1, keepdim=True)
