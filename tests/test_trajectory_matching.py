@@ -161,7 +161,7 @@ def test_value_means_what_it_says() -> None:
     still = trajectory_loss(
         problem.network, problem.start, problem.target, problem.images, problem.labels, 0.0, 3
     )
-    assert float(still) == pytest.approx(1.0)
+    assert float(still.detach()) == pytest.approx(1.0)
     # a target that one step of gradient descent reaches
     start = [p.clone().requires_grad_() for p in problem.start]
     names = [n for n, _ in problem.network.named_parameters()]
@@ -173,7 +173,7 @@ def test_value_means_what_it_says() -> None:
     arrived = trajectory_loss(
         problem.network, problem.start, target, problem.images, problem.labels, 0.3, 1
     )
-    assert float(arrived) < 1e-20
+    assert float(arrived.detach()) < 1e-20
 
 
 def peak_graph_bytes(problem: Problem, memory: str, steps: int) -> int:
