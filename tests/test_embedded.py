@@ -14,7 +14,9 @@ from trustdd.experiment import Experiment
 from trustdd.inliers import load_inliers
 from trustdd.ood import load_ood_suite, load_outlier_pool
 
-DIGITS_SUITE = ("textures", "photos", "gaussian", "uniform", "transposed_digits")
+DIGITS_SUITE = (
+    "textures", "photos", "gaussian", "uniform", "printed_text", "transposed_digits",
+)  # fmt: skip
 
 
 def same(a, b):
@@ -67,6 +69,15 @@ def test_a_crop_is_a_piece_of_its_picture():
         # a texture's crop has the grey level of the texture
         assert abs(crop.double().mean().item() - whole.mean()) < 40
     assert crops.double().std((1, 2, 3)).min() >= FLAT
+
+
+def test_printed_text_is_light_strokes_on_black():
+    text = embedded_images("printed_text", 16, 1).double()
+    assert (text.amin((1, 2, 3)) < 40).all()
+    assert (text.amax((1, 2, 3)) > 150).all()
+    # a page is mostly paper, and digits are mostly black
+    assert text.mean() < 110
+    assert (text.std((1, 2, 3)) > 25).double().mean() > 0.95
 
 
 def test_crops_are_cut_where_they_say(monkeypatch, tmp_path):

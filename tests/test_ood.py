@@ -21,7 +21,9 @@ from trustdd.embedded import PICTURES, SHOWN, embedded_images
 from trustdd.experiment import Experiment
 from trustdd.ood import check_ood, load_ood_suite, load_outlier_pool
 
-DIGITS_SUITE = ("textures", "photos", "gaussian", "uniform", "transposed_digits")
+DIGITS_SUITE = (
+    "textures", "photos", "gaussian", "uniform", "printed_text", "transposed_digits",
+)  # fmt: skip
 
 
 @pytest.fixture(autouse=True)

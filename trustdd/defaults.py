@@ -51,8 +51,8 @@ DATASETS: dict[str, DatasetDefaults] = {
     d.name: d
     for d in (
         DatasetDefaults(
-            "digits", 10, 1, 16, (0.3053,), (0.3765,), DSA_STRATEGY_DIGITS,
-            ("textures", "photos", "gaussian", "uniform", "transposed_digits"),
+            "digits", 10, 1, 16, (0.3088,), (0.3487,), DSA_STRATEGY_DIGITS,
+            ("textures", "photos", "gaussian", "uniform", "printed_text", "transposed_digits"),
             "photo_pool", width=32, real_batch=64,
         ),
         DatasetDefaults(
@@ -70,11 +70,11 @@ DATASETS: dict[str, DatasetDefaults] = {
         ),
         DatasetDefaults(
             "mnist", 10, 1, 28, (0.1307,), (0.3081,), DSA_STRATEGY_DIGITS,
-            ("fashionmnist", "textures", "photos", "gaussian", "uniform"), "photo_pool",
+            ("textures", "photos", "gaussian", "uniform", "printed_text"), "photo_pool",
         ),
         DatasetDefaults(
             "fashionmnist", 10, 1, 28, (0.2861,), (0.3530,), DSA_STRATEGY,
-            ("mnist", "textures", "photos", "gaussian", "uniform"), "photo_pool",
+            ("textures", "photos", "gaussian", "uniform", "printed_text"), "photo_pool",
         ),
         DatasetDefaults(
             "imagenette", 10, 3, 128, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225),

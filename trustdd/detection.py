@@ -131,8 +131,9 @@ def report(evaluation: Evaluation) -> pd.DataFrame:
     rows = []
     for name, logits in evaluation.ood.items():
         for score, function in SCORES.items():
-            confidence_in = function(evaluation.logits).numpy()
-            confidence_out = function(logits).numpy()
+            # in double precision: float32 confidences near 1 would tie
+            confidence_in = function(evaluation.logits.double()).numpy()
+            confidence_out = function(logits.double()).numpy()
             rows.append(
                 {
                     "ood": name,

@@ -26,6 +26,9 @@ SET_SIZE = 1000
 POOL_SIZE = 4000
 #: crops flatter than this (standard deviation of the grey values, 0–255) are drawn again
 FLAT = 8.0
+#: crops of the pages: at least this contrast, and sides (in their pixels) of one or two letters
+PRINTED = 30.0
+LETTERS = {"page.png": (14, 24), "text.png": (30, 56)}
 
 #: (package, path) of the pictures behind each set; the pool shares none with the others
 PICTURES: dict[str, tuple[tuple[str, str], ...]] = {
@@ -38,7 +41,8 @@ PICTURES: dict[str, tuple[tuple[str, str], ...]] = {
         ("sklearn", "datasets/images/china.jpg"),
         ("sklearn", "datasets/images/flower.jpg"),
     ),
-    # page.png and text.png show writing, too near to digits; logo.png and the like are drawn
+    "printed_text": (("skimage", "data/page.png"), ("skimage", "data/text.png")),
+    # writing is too near to digits for the pool; logo.png and the like are drawn
     "photo_pool": tuple(
         ("skimage", f"data/{file}")
         for file in (
@@ -55,7 +59,10 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "cifar100": ("astronaut.png", "camera.png", "coffee.png", "motorcycle_left.png", "rocket.jpg"),
 }
 
-EMBEDDED = ("texture_crops", "photos", "photo_pool", "gaussian", "uniform", "transposed_digits")
+EMBEDDED = (
+    "texture_crops", "photos", "photo_pool", "gaussian", "uniform", "printed_text",
+    "transposed_digits",
+)  # fmt: skip
 
 
 def shipped_file(package: str, path: str) -> Path:
@@ -113,6 +120,8 @@ def embedded_images(
     - ``photos``: 1,000 crops of scikit-learn's two photographs;
     - ``photo_pool``: 4,000 crops of scikit-image's other photographs, less those that show a
       class of the InD dataset;
+    - ``printed_text``: 1,000 crops of scikit-image's two scanned pages, one or two letters
+      each, as light strokes on black (each crop inverted, its contrast stretched);
     - ``gaussian``: 1,000 images of independent N(0.5, 1) values clipped to [0, 1], the noise
       of ODIN (Liang et al., 2018); ``uniform``: of independent U(0, 1) values;
     - ``transposed_digits``: the test digits 1–9 mirrored in their diagonal. A transposed 0 is
@@ -165,23 +174,35 @@ def _crops(name: str, paths: list[Path], count: int, image_size: int, channels: 
         with Image.open(path) as file:
             pictures.append(file.convert(mode))
     generator = stream(SHARED_SEED, "crops", name)
+    printed = name == "printed_text"
     images = np.empty((count, image_size, image_size, channels), dtype=np.uint8)
     for i in range(count):
         picture = pictures[i % len(pictures)]
-        # a night sky has flat corners: draw again, but not for ever
+        # a night sky has flat corners, a page its margins: draw again, but not for ever
         for _ in range(50):
-            crop = _crop(picture, image_size, generator)
-            if np.asarray(crop.convert("L")).std() >= FLAT:
+            crop = _crop(picture, image_size, generator, LETTERS.get(paths[i % len(paths)].name))
+            if np.asarray(crop.convert("L")).std() >= (PRINTED if printed else FLAT):
                 break
-        images[i] = np.asarray(crop).reshape(image_size, image_size, channels)
+        grey = np.asarray(crop).reshape(image_size, image_size, channels)
+        images[i] = _strokes(grey) if printed else grey
     return torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
 
 
-def _crop(picture: Image.Image, image_size: int, generator: torch.Generator) -> Image.Image:
+def _strokes(crop: np.ndarray) -> np.ndarray:
+    """Turn dark print on pale paper into light strokes on black, 0–255."""
+    dark, pale = float(crop.min()), float(crop.max())
+    return np.round((pale - crop) * (255 / (pale - dark))).astype(np.uint8)
+
+
+def _crop(
+    picture: Image.Image,
+    image_size: int,
+    generator: torch.Generator,
+    letters: tuple[int, int] | None = None,
+) -> Image.Image:
     width, height = picture.size
     short = min(width, height)
-    low = min(image_size, short)
-    high = max(low, short // 2)
+    low, high = letters or (min(image_size, short), max(min(image_size, short), short // 2))
     where = torch.rand(3, generator=generator, dtype=torch.float64).tolist()
     side = round(math.exp(math.log(low) + where[0] * math.log(high / low)))
     left, top = (int(share * (length - side + 1))

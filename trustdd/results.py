@@ -41,8 +41,8 @@ SMALLER_IS_BETTER = ("fpr95", "fpr95_in", "ece", "aurc")
 SCORE = "msp"
 #: OOD sets that share the InD set's kind of content; all others are far
 NEAR_OOD = {
-    "digits": ("transposed_digits",),
-    "mnist": ("fashionmnist",),
+    "digits": ("transposed_digits", "printed_text"),
+    "mnist": ("fashionmnist", "printed_text"),
     "fashionmnist": ("mnist",),
     "cifar10": ("cifar100",),
     "cifar100": ("cifar10",),
