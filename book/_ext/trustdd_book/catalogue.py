@@ -1,0 +1,209 @@
+"""Catalogue entries on a page: the figure or table, its caption, and how it was made.
+
+``{catalogue} fig02`` shows ``results/PROFILE/figures/fig02.*`` as figure 2 with the label
+``fig02`` (``{numref}`fig02```); the number is the catalogue's, on whatever page it stands. With
+``:echo:`` the same picture is shown a second time, unnumbered, and points to its home.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+from docutils import nodes
+from docutils.parsers.rst import directives
+from sphinx import addnodes
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+from sphinx.util import logging
+from sphinx.util.docutils import SphinxDirective
+
+from trustdd_book.results_folder import shown_profile
+from trustdd_book.tables import table_node
+
+logger = logging.getLogger(__name__)
+InlineParser = Callable[[str], list[nodes.Node]]
+
+#: a figure of a page's width (6.75 inches) fills the text column
+PIXELS_PER_INCH = 113
+#: what a reader may take away, in this order: suffix → name of the link
+DOWNLOADS = {
+    ".csv": "data (CSV)",
+    ".pdf": "PDF",
+    ".svg": "SVG",
+    ".png": "PNG",
+    ".tex": "LaTeX",
+    ".html": "HTML",
+    ".json": "record (JSON)",
+}
+
+
+class Catalogue(SphinxDirective):
+    """``{catalogue} ID``: a stored figure or table, numbered as in the catalogue."""
+
+    required_arguments = 1
+    option_spec: ClassVar[dict[str, Any]] = {"echo": directives.flag}
+
+    def run(self) -> list[nodes.Node]:
+        """Return the entry's nodes, or a warning where it was not made."""
+        entry = self.arguments[0].strip()
+        folder = shown_profile(self.env.app).folder
+        path = folder / ("tables" if entry.startswith("tab") else "figures") / f"{entry}.json"
+        if not path.is_file():
+            logger.warning("catalogue entry '%s' is not in %s", entry, path.parent,
+                           location=self.get_location())  # fmt: skip
+            return []
+
+        def inline(text: str) -> list[nodes.Node]:
+            parsed, _messages = self.state.inline_text(text, self.lineno)
+            return parsed
+
+        return entry_nodes(self.env, path, inline, self.state.document, echo="echo" in self.options)
+
+
+def entry_nodes(
+    env: BuildEnvironment,
+    path: Path,
+    inline: InlineParser,
+    document: nodes.document,
+    *,
+    echo: bool = False,
+) -> list[nodes.Node]:
+    """Make the nodes of one entry from the path of its JSON record.
+
+    Args:
+        env: the build environment; the record becomes a dependency of the current page.
+        path: the record, with the entry's other formats beside it.
+        inline: parses inline Markdown of the caption.
+        document: where the label is noted.
+        echo: show it unnumbered, pointing to the numbered one.
+    """
+    env.note_dependency(str(path))
+    record = json.loads(path.read_text(encoding="utf-8"))
+    label = record["id"]
+    caption = _caption(record, inline)
+    is_table = label.startswith("tab")
+    shown: nodes.Element
+    if echo:
+        shown = nodes.container(classes=["catalogue-echo"])
+        shown += table_node(path, inline) if is_table else _image(env, path, record)
+        pointer = addnodes.pending_xref(
+            "", nodes.inline("", "%s"), refdomain="std", reftype="numref", reftarget=label,
+            refexplicit=False, refwarn=True, refdoc=env.docname,
+        )  # fmt: skip
+        shown += nodes.paragraph("", "", pointer, nodes.Text(". "), *caption, classes=["echo"])
+        return [shown]
+    if is_table:
+        shown = table_node(path, inline)
+        shown.insert(0, nodes.title("", "", *caption))
+        shown["classes"] += ["catalogue"]
+        body: nodes.Element = nodes.container("", shown, classes=["catalogue-table"])
+    else:
+        picture = _image(env, path, record)
+        shown = nodes.figure("", picture, nodes.caption("", "", *caption), classes=["catalogue"])
+        shown["align"] = "default"
+        body = shown
+    shown["names"].append(label)
+    document.note_explicit_target(shown, shown)
+    return [body, provenance_line(env, path, record)]
+
+
+def _caption(record: dict[str, Any], inline: InlineParser) -> list[nodes.Node]:
+    """The caption; a finding that stands in the picture as its title is not shown twice."""
+    text, finding = record["caption"], record.get("finding") or ""
+    rest = text.removeprefix(f"{finding}. ")
+    if record["kind"] == "table" or rest == text:
+        return inline(text)
+    heard = nodes.inline("", "", *inline(f"{finding}."), classes=["finding-in-picture"])
+    return [heard, nodes.Text(" "), *inline(rest)]
+
+
+def _image(env: BuildEnvironment, path: Path, record: dict[str, Any]) -> nodes.image:
+    drawn = path.with_suffix(".svg")
+    if not str(record.get("alt") or "").strip():
+        logger.warning("catalogue entry '%s' has no alt text", record["id"], location=env.docname)
+    image = nodes.image(
+        uri=source_uri(env, drawn), alt=record.get("alt", ""), classes=["catalogue-image"]
+    )
+    if record.get("size_inches"):
+        image["width"] = f"{round(record['size_inches'][0] * PIXELS_PER_INCH)}px"
+    return image
+
+
+def source_uri(env: BuildEnvironment, path: Path) -> str:
+    """Return a file's address as Sphinx wants it, from the top of the source."""
+    return "/" + Path(os.path.relpath(path.resolve(), Path(env.srcdir).resolve())).as_posix()
+
+
+def provenance_line(env: BuildEnvironment, path: Path, record: dict[str, Any]) -> nodes.Element:
+    """One folded line: what made an entry, the command that makes it again, its downloads."""
+    box = nodes.container(classes=["provenance"])
+    summary = html.escape(" · ".join(provenance_facts(record)))
+    box += nodes.raw("", f"<details><summary>{summary}</summary>", format="html")
+    box += nodes.paragraph(
+        "", "", nodes.Text("Make it again: "), nodes.literal("", record["command"])
+    )
+    links = [
+        _download(env, path.with_suffix(suffix), name)
+        for suffix, name in DOWNLOADS.items()
+        if path.with_suffix(suffix).is_file()
+    ]
+    notebook = Path(env.srcdir) / f"{record.get('page') or ''}.ipynb"
+    if notebook.is_file():
+        links.append(_download(env, notebook, "notebook"))
+    taken = nodes.paragraph("", "", nodes.Text("Take it away: "))
+    for index, link in enumerate(links):
+        taken += [nodes.Text(" · "), link] if index else [link]
+    box += taken
+    box += nodes.raw("", "</details>", format="html")
+    return box
+
+
+def _download(env: BuildEnvironment, file: Path, name: str) -> nodes.Element:
+    return addnodes.download_reference(
+        "", "", nodes.Text(name), reftarget=source_uri(env, file), refdoc=env.docname,
+        refdomain="", reftype="download", refexplicit=True, refwarn=False,
+    )  # fmt: skip
+
+
+def provenance_facts(record: dict[str, Any]) -> list[str]:
+    """Profile, seeds, commit, date, device and time, as far as the record knows them."""
+    seeds = [str(seed) for seed in record.get("seeds") or []]
+    seconds = float(record.get("wall_seconds") or 0)
+    return [
+        f"Profile {record['profile']}" + (" (other parameters)" if record.get("variant") else ""),
+        *([f"seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)}"] if seeds else []),
+        *([f"commit {record['commit']}"] if record.get("commit") else []),
+        *([record["date"]] if record.get("date") else []),
+        *([record["device"]] if record.get("device") else []),
+        *([f"{_duration(seconds)} of computing"] if seconds else []),
+    ]
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def number_by_id(app: Sphinx, env: BuildEnvironment) -> list[str]:
+    """Give every catalogue figure and table the number of its id, in place of its order."""
+    for numbers in env.toc_fignumbers.values():
+        for kind in ("figure", "table"):
+            for label in numbers.get(kind, {}):
+                match = re.fullmatch(r"(?:fig|tab)(\d+)", label)
+                if match:
+                    numbers[kind][label] = (int(match[1]),)
+    return []
+
+
+def setup(app: Sphinx) -> None:
+    """Register the directive and the numbering."""
+    app.add_directive("catalogue", Catalogue)
+    # after Sphinx has numbered by order
+    app.connect("env-get-updated", number_by_id, priority=900)

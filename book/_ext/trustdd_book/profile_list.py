@@ -1,0 +1,34 @@
+"""``{profile-list}``: the profiles there are, from their YAML files."""
+
+from __future__ import annotations
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+from trustdd_book.tables import build_table
+
+
+class ProfileList(SphinxDirective):
+    """A table of every profile: its name, what it shrinks, how many experiments it holds."""
+
+    def run(self) -> list[nodes.Node]:
+        """Return the table."""
+        from trustdd.profiles import list_profiles, load_profile
+
+        rows = []
+        for name in list_profiles():
+            profile = load_profile(name)
+            self.env.note_dependency(str(profile.path))
+            count = len(profile.experiments())
+            rows.append([f"`{name}`", profile.description, str(count)])
+        return [build_table(["profile", "what it covers", "experiments"], rows, self._inline)]
+
+    def _inline(self, text: str) -> list[nodes.Node]:
+        parsed, _messages = self.state.inline_text(text, self.lineno)
+        return parsed
+
+
+def setup(app: Sphinx) -> None:
+    """Register the directive."""
+    app.add_directive("profile-list", ProfileList)

@@ -1,0 +1,56 @@
+"""The role ``{result}`` puts a number of ``results/PROFILE/numbers.json`` into prose.
+
+``{result}`digits.poe.auroc``` shows it as stored; ``{result}`digits.poe.auroc | .3f``` formats
+it by Python's format specification (``.1%`` for a percentage).
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from typing import Any
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util import logging
+from sphinx.util.docutils import SphinxRole
+
+from trustdd_book.results_folder import shown_profile
+
+logger = logging.getLogger(__name__)
+
+
+class ResultRole(SphinxRole):
+    """Read a stored number; a missing key is a warning that names the nearest ones."""
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        """Return the formatted number as an inline node."""
+        key, _, form = (part.strip() for part in self.text.partition("|"))
+        path = shown_profile(self.env.app).folder / "numbers.json"
+        self.env.note_dependency(str(path))
+        try:
+            shown = format(read_number(path, key), form)
+        except (OSError, KeyError, ValueError) as error:
+            logger.warning("result '%s': %s", key, error.args[-1], location=self.get_location())
+            shown = f"[{key}?]"
+        return [nodes.inline(self.rawtext, shown, classes=["result"])], []
+
+
+def read_number(path: Any, key: str) -> float | int | str:
+    """Read one value of a numbers file.
+
+    Raises:
+        KeyError: no such key; the message offers the nearest ones.
+    """
+    numbers = json.loads(path.read_text(encoding="utf-8"))
+    if key not in numbers:
+        near = difflib.get_close_matches(key, numbers, n=3)
+        hint = f"; nearest: {', '.join(near)}" if near else ""
+        raise KeyError(f"not in {path.name}{hint}")
+    entry = numbers[key]
+    return entry["value"] if isinstance(entry, dict) else entry
+
+
+def setup(app: Sphinx) -> None:
+    """Register the role."""
+    app.add_role("result", ResultRole())

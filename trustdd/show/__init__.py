@@ -1,0 +1,39 @@
+"""What notebook cells show beside the catalogue: findings, rows of images, reports.
+
+Pictures carry alt text; without it nothing is shown.
+"""
+
+from __future__ import annotations
+
+from trustdd.show.data import data_finding, drawn_outliers, inliers, ood_suite
+from trustdd.show.display import finding, images, picture, table
+from trustdd.show.distilled import distillation_finding, settings
+from trustdd.show.reports import (
+    against_random,
+    by_score,
+    by_set,
+    detection,
+    detection_finding,
+    rationale,
+    rationale_finding,
+)
+
+__all__ = [
+    "against_random",
+    "by_score",
+    "by_set",
+    "data_finding",
+    "detection",
+    "detection_finding",
+    "distillation_finding",
+    "drawn_outliers",
+    "finding",
+    "images",
+    "inliers",
+    "ood_suite",
+    "picture",
+    "rationale",
+    "rationale_finding",
+    "settings",
+    "table",
+]
