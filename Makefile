@@ -77,8 +77,8 @@ figures: setup ## every figure and table of PROFILE, from stored artefacts
 	$(BIN)/trustdd figure all --profile $(PROFILE)
 	$(BIN)/trustdd table all --profile $(PROFILE)
 
-bench: setup ## the plain implementation against the package
-	$(BIN)/python -m benchmarks
+bench: setup ## every script in benchmarks/, one after the other
+	@for script in benchmarks/[a-z]*.py; do echo "$$script"; $(BIN)/python $$script || exit; done
 
 lock: setup ## requirements.lock and package-lock.json anew; commit them together
 	$(BIN)/python tools/lock.py $(LOCK_PYTHONS)
