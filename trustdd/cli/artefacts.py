@@ -64,17 +64,22 @@ def _make(
     width: str | None,
 ) -> None:
     from trustdd.profiles import load_profile
+    from trustdd.results import MissingArtefacts
     from trustdd.store import sha256, write_json
 
     profile = load_profile(profile_name)
-    wanted = [i for i in ids if i != "all"]
-    if "all" in ids:
-        wanted = [i for i, e in catalogue.entries.items() if set(e.groups) <= set(profile.groups)]
-    for entry_id in wanted:
-        catalogue.find(entry_id)
+    wanted = [catalogue.find(i).id for i in ids if i != "all"]
+    held = [i for i, e in catalogue.entries.items() if set(e.groups) <= set(profile.groups)]
     made: dict[str, str] = {}
-    for entry_id in wanted:
-        shown = catalogue.show(entry_id, profile=profile, width=width)
+    for entry_id in dict.fromkeys([*wanted, *(held if "all" in ids else ())]):
+        try:
+            shown = catalogue.show(entry_id, profile=profile, width=width)
+        except MissingArtefacts as error:
+            if entry_id in wanted:
+                raise
+            # `all` is all that can be made
+            click.echo(f"left out {entry_id}: {error}", err=True)
+            continue
         for path in shown.files.values():
             made[str(path)] = sha256(path)
             if stamp is None:

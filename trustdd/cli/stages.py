@@ -41,9 +41,11 @@ def complete(assignments: tuple[str, ...], profile: str) -> None:
     given: dict[str, Any] = {}
     for name, value in parse_assignments(assignments, fields).items():
         several = isinstance(value, list) and (name not in fields or fields[name].kind != "list")
-        for single in value if several else [value]:
-            check_values(fields, {name: single}, "an experiment")
-        given[name] = value
+        checked = [
+            check_values(fields, {name: single}, "an experiment")[name]
+            for single in (value if several else [value])
+        ]
+        given[name] = checked if several else checked[0]
     experiments = chosen.grid(**given) if given else (chosen.experiment(),)
     for experiment in experiments:
         check_inliers(experiment)
@@ -56,7 +58,7 @@ def complete(assignments: tuple[str, ...], profile: str) -> None:
 
 
 @click.command(
-    epilog="\b\nExample:\n  trustdd stage distill digits-dsa-poe-ipc2-seed0-1a2b3c4d --profile quick",
+    epilog="\b\nExample:\n  trustdd stage distill digits-dsa-poe-ipc2-seed0-1a2b3c4d",
     short_help="Do one stage of a profile's runs (what the workflow calls).",
 )
 @click.argument("stages", metavar="STAGE[,STAGE]")
