@@ -42,6 +42,8 @@ groups:
      outlier_selection: random}
   equal_budget: {dataset: digits, ipc: 4, outliers: none, seed: [0, 1, 2]}
   mtt: {dataset: digits, method: mtt, ipc: 2, outliers: [none, oe, poe], seed: [0, 1, 2]}
+  course: {dataset: digits, ipc: 2, outliers: [none, oe, poe], seed: [0, 1, 2]}
+  transfer: {dataset: digits, ipc: 2, outliers: [none, oe, poe], seed: [0, 1, 2]}
   full_data: {dataset: digits, ipc: 2, outliers: [none, poe], seed: [0, 1, 2], selection: full}
   ablation_ipc: {dataset: digits, ipc: [1, 2, 5, 10], outliers: [none, oe, poe], seed: [0, 1, 2]}
   ablation_weight:

@@ -7,9 +7,10 @@ functions that draw are imported only when an entry is made.
 from __future__ import annotations
 
 import base64
+import contextlib
 import difflib
 import importlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -18,7 +19,7 @@ from trustdd import style
 from trustdd.comparison import seeds_text
 from trustdd.export import MadeFigure, MadeTable, describe, destination, write_figure, write_table
 from trustdd.profiles import Profile, load_profile
-from trustdd.results import Results, profile_of, require, seeds_of
+from trustdd.results import MissingArtefacts, Results, profile_of, require, seeds_of
 from trustdd.store import Run
 
 if TYPE_CHECKING:
@@ -133,14 +134,13 @@ class Catalogue(Generic[Made]):
         """
         entry = self.find(entry_id)
         shown_profile = profile or profile_of(runs)
-        runs = require(runs, entry.files, shown_profile)
         maker = self.maker(entry)
-        if self.kind == "table":
-            return maker(runs).with_note(f"Profile: {shown_profile}.")  # type: ignore[return-value]
-        with style.applied():
+        with self._named(entry), style.applied():
+            runs = require(runs, entry.files, shown_profile)
+            if self.kind == "table":
+                return maker(runs).with_note(f"Profile: {shown_profile}.")  # type: ignore
             made = maker(runs, style.width_in_inches(width or entry.width))
-            seeds = f" · {seeds_text(len(seeds_of(runs)))}" if runs and entry.files else ""
-            style.finish(made.figure, f"profile: {shown_profile}{seeds}")
+            style.finish(made.figure, f"profile: {shown_profile}{_seeds_mark(entry, made, runs)}")
         return made
 
     def maker(self, entry: Entry) -> Callable[..., Made]:
@@ -159,7 +159,17 @@ class Catalogue(Generic[Made]):
         """
         entry = self.find(entry_id)
         results = Results(profile)
-        return results.runs(*entry.groups_of(results.profile), files=entry.files)
+        with self._named(entry):
+            return results.runs(*entry.groups_of(results.profile), files=entry.files)
+
+    @contextlib.contextmanager
+    def _named(self, entry: Entry) -> Iterator[None]:
+        """Say which entry it is that lacks artefacts."""
+        try:
+            yield
+        except MissingArtefacts as error:
+            text = f"{self.kind} {entry.id}: {error}"
+            raise MissingArtefacts(text, error.experiments, error.command) from None
 
     def show(
         self,
@@ -199,14 +209,23 @@ class Catalogue(Generic[Made]):
             if inches != style.width_in_inches(entry.width):
                 stem += f"-{inches:.2f}in"
         record = describe(
-            self.kind, entry, self.maker(entry), made, shown, chosen.name, place / f"{stem}.json"
-        )
+            self.kind, entry, self.maker(entry), made, shown, chosen.name,
+            place / f"{stem}.json", own=own,
+        )  # fmt: skip
         if isinstance(made, MadeFigure):
             with style.applied():
                 files = write_figure(made, place, stem, record)
             return Shown(record, files)
         files = write_table(made, place, stem, record)
         return Shown(record, files, files["html"].read_text(encoding="utf-8"))
+
+
+def _seeds_mark(entry: Entry, made: MadeFigure, runs: Sequence[Run]) -> str:
+    if not runs or not entry.files:
+        return ""
+    if len(made.seeds) == 1:
+        return f" · seed {made.seeds[0]}"
+    return f" · {seeds_text(len(made.seeds or seeds_of(runs)))}"
 
 
 def _are_own(runs: Sequence[Run], entry: Entry, profile: Profile) -> bool:

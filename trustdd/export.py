@@ -36,6 +36,7 @@ class MadeFigure:
         alt: what it shows, for those who cannot see it; required.
         caption: a few sentences of plain text, computed, never typed; the same as Markdown.
         finding: the title in the figure.
+        seeds: the seeds it shows; all of the runs' where empty.
     """
 
     figure: Figure
@@ -43,6 +44,7 @@ class MadeFigure:
     alt: str
     caption: str
     finding: str
+    seeds: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         _need_text(self, "alt", "caption", "finding")
@@ -122,7 +124,7 @@ def destination(kind: str, profile: str, runs: Sequence[Run], own: bool) -> Path
 
 def describe(
     kind: str, entry: Described, maker: Any, made: MadeFigure | MadeTable, runs: Sequence[Run],
-    profile: str, path: Path,
+    profile: str, path: Path, *, own: bool = True,
 ) -> dict[str, Any]:  # fmt: skip
     """Return an entry's provenance: what it says, and everything it was made from.
 
@@ -136,12 +138,14 @@ def describe(
         made: what it made.
         runs: what it was made from.
         profile: the profile's name.
-        path: where the record will lie; its last parts are recorded.
+        path: where the record will lie; its place below the results is recorded.
+        own: whether the runs are the profile's own.
     """
+    if isinstance(made, MadeFigure) and made.seeds:
+        runs = [run for run in runs if run.experiment.seed in made.seeds]
     # what was made from settings alone owes nothing to runs that happen to be finished
     manifests = [run.manifest() for run in runs] if entry.files else []
     stages = [stage for manifest in manifests for stage in manifest.values()]
-    own = path.parent.name == f"{kind}s"
     place = path.relative_to(results_root()) if path.is_relative_to(results_root()) else path
     record = {
         "kind": kind,

@@ -14,7 +14,6 @@ from trustdd.figures.drawing import METRIC_NAMES, band, listed, setting_text, sh
 from trustdd.results import by_mode, one_setting, per_run, reports, summary
 from trustdd.store import Run
 
-
 _PARTS = {"loss_in": "InD images", "loss_out": "outliers"}
 
 
@@ -56,7 +55,8 @@ def fig09(runs: Sequence[Run], width: float) -> MadeFigure:
         + "."
     )
     alt = "Line plots of mean AUROC and InD accuracy against iterations. " + " ".join(
-        f"{style.NAMES[m]}: mean AUROC {g.text} from the first to the last." for m, g in gains.items()
+        f"{style.NAMES[m]}: mean AUROC {g.text} from the first to the last."
+        for m, g in gains.items()
     )
     columns_kept = ["outliers", "seed", "iteration", "auroc", "accuracy"]
     return MadeFigure(figure, frame[columns_kept], alt, caption, finding)
@@ -108,7 +108,7 @@ def fig10(runs: Sequence[Run], width: float) -> MadeFigure:
     caption = (
         f"{finding}, from the first to the last tenth of the iterations. The loss that "
         "distillation minimises, for the InD images and for the "
-        f"outliers ({setting_text(chosen[0].experiment)}; no unit: {_loss_name(chosen[0].experiment.method)}). "
+        f"outliers ({setting_text(chosen[0].experiment)}; it has no unit). "
         "Lines are means over seeds, bands one standard deviation."
     )
     alt = "Line plots of the matching loss against iterations. " + " ".join(

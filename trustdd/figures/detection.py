@@ -188,9 +188,7 @@ def fig15(runs: Sequence[Run], width: float) -> MadeFigure:
             (mode, name, ("roc", "pr")[kind], x, mean, std)
             for (mode, name), stack in curves.items()
             for kind in (0, 1)
-            for x, mean, std in zip(
-                GRID, stack[:, kind].mean(0), _std(stack[:, kind]), strict=True
-            )
+            for x, mean, std in zip(GRID, stack[:, kind].mean(0), _std(stack[:, kind]), strict=True)
         ],
         columns=["outliers", "ood", "curve", "x", "mean", "std"],
     )
@@ -283,7 +281,9 @@ def _score_finding(frame: pd.DataFrame, modes: Sequence[str], scores: Sequence[s
     best = str(means.idxmax())
     name = SCORE_NAMES.get(best, best)
     if len(scores) < 2 or best == "msp":
-        return f"With {style.NAMES[treated]}, {name} detects best (mean AUROC {percent(means[best])})"
+        return (
+            f"With {style.NAMES[treated]}, {name} detects best (mean AUROC {percent(means[best])})"
+        )
     gap = paired_difference(own[own["score"] == best], own[own["score"] == "msp"], "auroc")
     return (
         f"With {style.NAMES[treated]}, {name} has the largest mean AUROC, {percent(means[best])}, "

@@ -1,4 +1,4 @@
-"""Shared ways of drawing: dots with spread, lines with bands, rows of images, words for a finding."""
+"""Shared ways of drawing: dots with spread, lines with bands, rows of images, words."""
 
 from __future__ import annotations
 
@@ -38,6 +38,9 @@ OOD_NAMES = {
     "cifar100": "CIFAR-100", "mnist": "MNIST", "fashionmnist": "Fashion-MNIST",
 }  # fmt: skip
 
+#: inches from a mean to the dots of its seeds
+_ASIDE = 0.085
+
 
 def ood_name(name: str) -> str:
     """An OOD set's name as read: ``transposed_digits`` → ``transposed digits``."""
@@ -68,9 +71,14 @@ def dots(
         capsize=2.5, elinewidth=1.1, linestyle="none", zorder=3,
     )  # fmt: skip
     if len(shown) > 1:
+        from matplotlib.transforms import ScaledTranslation
+
+        figure = axes.get_figure()
+        assert figure is not None
+        aside = ScaledTranslation(_ASIDE, 0, figure.dpi_scale_trans)
         axes.scatter(
-            np.full(len(shown), place + 0.13), shown, s=5, color=ink, alpha=0.55, linewidths=0,
-            zorder=2,
+            np.full(len(shown), place), shown, s=5, color=ink, alpha=0.55, linewidths=0, zorder=2,
+            transform=axes.transData + aside,
         )  # fmt: skip
 
 

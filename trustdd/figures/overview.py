@@ -37,13 +37,13 @@ def fig01(runs: Sequence[Run], width: float) -> MadeFigure:
     probabilities = {m: _softmax(values[index]) for m, values in logits.items()}
     medians = {m: float(np.median(max_softmax(v))) for m, v in logits.items()}
     answers = {m: (classes[int(p.argmax())], float(p.max())) for m, p in probabilities.items()}
-    finding = "An image of no class: " + listed(
-        [f"{style.NAMES[m]} is {100 * p:.0f}% sure of '{c}'" for m, (c, p) in answers.items()]
+    finding = "One OOD image: " + listed(
+        [f"{style.NAMES[m]} says {c} at {100 * p:.0f}%" for m, (c, p) in answers.items()]
     )
     wide = width >= 5
-    figure = style.canvas(width, 1.55 if wide else 1.3 * (1 + len(shown)), finding)
+    figure = style.canvas(width, 1.6 if wide else 1.15 * (1 + len(shown)), finding)
     if wide:
-        axes = list(figure.subplots(1, 1 + len(shown), width_ratios=[0.8] + [1.3] * len(shown)))
+        axes = list(figure.subplots(1, 1 + len(shown), width_ratios=[1.0] + [1.3] * len(shown)))
     else:
         axes = list(figure.subplots(1 + len(shown), 1))
     axes[0].imshow(image, vmin=0, vmax=1)
@@ -52,14 +52,16 @@ def fig01(runs: Sequence[Run], width: float) -> MadeFigure:
     axes[0].set_yticks([])
     for panel, (mode, probability) in zip(axes[1:], probabilities.items(), strict=True):
         _bars(panel, probability, classes, mode)
-        panel.set_ylabel("probability (%)" if panel is axes[1] or not wide else "")
-        if panel is axes[-1] or wide:
+        if panel is axes[1] or not wide:
+            panel.set_ylabel("probability (%)")
+        if wide or panel is axes[-1]:
             panel.set_xlabel("class")
+        panel.tick_params(labelleft=panel is axes[1] or not wide)
     caption = (
         f"{finding}. The image of the OOD set {ood_name(name)} that the student of ordinary "
         f"distillation is most confident about, out of {len(next(iter(logits.values())))} "
-        f"({setting_text(first)}, seed {seed}), and the softmax of each student. Median confidence "
-        "on the whole set: "
+        f"({setting_text(first)}, seed {seed}), and the softmax of each student; dotted: one over "
+        "the number of classes. Median confidence on the whole set: "
         + listed([f"{v:.2f} ({style.NAMES[m]})" for m, v in medians.items()])
         + "."
     )
@@ -78,7 +80,7 @@ def fig01(runs: Sequence[Run], width: float) -> MadeFigure:
         ],
         columns=["outliers", "class", "probability"],
     )
-    return MadeFigure(figure, data, alt, caption, finding)
+    return MadeFigure(figure, data, alt, caption, finding, seeds=(seed,))
 
 
 def _ood_image(experiment: Any, name: str, index: int) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -121,14 +123,14 @@ def fig06(runs: Sequence[Run], width: float) -> MadeFigure:
     """The framework: data, matching, distilled set, student, detector."""
     finding = "TrustDD distils outliers beside the images, and trains a student on both"
     wide = width >= 5
-    figure = style.canvas(width, 2.75 if wide else 4.6, finding)
+    figure = style.canvas(width, 2.45 if wide else 4.6, finding)
     axes = figure.subplots()
     steps = _PAGE if wide else _COLUMN
-    axes.set_xlim(0, steps["size"][0])
-    axes.set_ylim(0, steps["size"][1])
+    axes.set_xlim(-0.6, steps["size"][0] + 0.6)
+    axes.set_ylim(-0.6, steps["size"][1] + 0.6)
     axes.set_axis_off()
-    for key, (title, text, look) in _BOXES.items():
-        _box(axes, steps["boxes"][key], title, text, look)
+    for key, (title, lines, look) in _BOXES.items():
+        _box(axes, steps["boxes"][key], title, lines, look)
     for start, end, look, label in steps["arrows"]:
         _arrow(axes, start, end, look, label)
     caption = (
@@ -146,60 +148,62 @@ def fig06(runs: Sequence[Run], width: float) -> MadeFigure:
         "cross-entropy, and then to a detector that accepts with a class or rejects."
     )
     data = pd.DataFrame(
-        [(key, title, text.replace("\n", " ")) for key, (title, text, _) in _BOXES.items()],
+        [(key, title, " ".join(lines)) for key, (title, lines, _) in _BOXES.items()],
         columns=["box", "title", "text"],
     )
     return MadeFigure(figure, data, alt, caption, finding)
 
 
-#: key → title, text, look: "in" for InD, "out" for outliers, "both" for what uses the two
-_BOXES = {
-    "real": ("Real InD images", "class by class", "in"),
-    "pool": ("Outliers", "OE: a real pool\nPOE: corrupted InD", "out"),
-    "match_in": ("Matching", "gradients or\ntrajectories, CE", "in"),
-    "match_out": ("Matching", "the same, with\nuniform CE", "out"),
-    "images": ("Synthetic images", "IPC per class", "in"),
-    "outliers": ("Synthetic outliers", "one group per slot", "out"),
-    "student": ("Student", "CE(images) +\nλ · uniform CE(outliers)", "both"),
-    "detector": ("Detector", "confidence ≥ threshold:\nclass; else reject", "both"),
+#: key → title, lines, look: "in" for InD, "out" for outliers, "both" for what uses the two
+_BOXES: dict[str, tuple[str, tuple[str, ...], str]] = {
+    "real": ("Real InD images", ("class by class",), "in"),
+    "pool": ("Outliers", ("OE: a real pool", "POE: corrupted InD"), "out"),
+    "match_in": ("Matching", ("gradients or", "trajectories, CE"), "in"),
+    "match_out": ("Matching", ("the same, with", "uniform CE"), "out"),
+    "images": ("Synthetic images", ("IPC per class",), "in"),
+    "outliers": ("Synthetic outliers", ("one group per slot",), "out"),
+    "student": ("Student", ("trained on CE(images)", "+ λ · uniform CE(outliers)"), "both"),
+    "detector": ("Detector", ("confident enough:", "its class; else: rejected"), "both"),
 }
-_LOOKS = {"in": style.INK, "out": style.COLOURS["poe"], "both": style.COLOURS["oe"]}
+_FILL = "#F3F4F6"
+_LOOKS = {"in": style.INK, "out": "#007A5A", "both": style.INK}
 
 Box = tuple[float, float, float, float]
 _PAGE: dict[str, Any] = {
-    "size": (100, 40),
+    "size": (100, 36),
     "boxes": {
-        "real": (0, 25, 15.5, 11), "match_in": (20.5, 25, 15.5, 11), "images": (41, 25, 17, 11),
-        "pool": (0, 4, 15.5, 11), "match_out": (20.5, 4, 15.5, 11), "outliers": (41, 4, 17, 11),
-        "student": (63.5, 14, 16.5, 12), "detector": (84, 14, 16, 12),
+        "real": (0, 24, 15, 11), "match_in": (19.5, 24, 14, 11), "images": (38, 24, 16.5, 11),
+        "pool": (0, 1, 15, 11), "match_out": (19.5, 1, 14, 11), "outliers": (38, 1, 16.5, 11),
+        "student": (57.5, 12, 21, 12), "detector": (81.5, 12, 18.5, 12),
     },
     "arrows": [
-        ((15.5, 30.5), (20.5, 30.5), "in", ""), ((36, 32), (41, 32), "in", ""),
-        ((41, 29), (36, 29), "in", ""), ((15.5, 9.5), (20.5, 9.5), "out", ""),
-        ((36, 11), (41, 11), "out", ""), ((41, 8), (36, 8), "out", ""),
-        ((7.7, 25), (7.7, 15), "out", "corrupt (POE)"),
-        ((58, 30.5), (66, 26), "in", ""), ((58, 9.5), (66, 14), "out", ""),
-        ((80, 20), (84, 20), "both", ""),
+        ((15, 29.5), (19.5, 29.5), "in", ""), ((33.5, 31), (38, 31), "in", ""),
+        ((38, 28), (33.5, 28), "in", ""), ((15, 6.5), (19.5, 6.5), "out", ""),
+        ((33.5, 8), (38, 8), "out", ""), ((38, 5), (33.5, 5), "out", ""),
+        ((7.5, 24), (7.5, 12), "out", "corrupt (POE)"),
+        ((54.5, 29.5), (63, 24), "in", ""), ((54.5, 6.5), (63, 12), "out", ""),
+        ((78.5, 18), (81.5, 18), "both", ""), ((90.7, 31), (90.7, 24), "both", "test image"),
     ],
 }  # fmt: skip
 _COLUMN: dict[str, Any] = {
-    "size": (100, 130),
+    "size": (100, 128),
     "boxes": {
-        "real": (0, 108, 44, 17), "match_in": (0, 82, 44, 17), "images": (0, 56, 44, 17),
-        "pool": (56, 108, 44, 17), "match_out": (56, 82, 44, 17), "outliers": (56, 56, 44, 17),
+        "real": (0, 108, 43, 17), "match_in": (0, 82, 43, 17), "images": (0, 56, 43, 17),
+        "pool": (57, 108, 43, 17), "match_out": (57, 82, 43, 17), "outliers": (57, 56, 43, 17),
         "student": (20, 28, 60, 18), "detector": (20, 2, 60, 18),
     },
     "arrows": [
         ((22, 108), (22, 99), "in", ""), ((17, 82), (17, 73), "in", ""),
         ((27, 73), (27, 82), "in", ""), ((78, 108), (78, 99), "out", ""),
         ((73, 82), (73, 73), "out", ""), ((83, 73), (83, 82), "out", ""),
-        ((44, 116.5), (56, 116.5), "out", "POE"), ((24, 56), (36, 46), "in", ""),
+        ((43, 116.5), (57, 116.5), "out", "POE"), ((24, 56), (36, 46), "in", ""),
         ((76, 56), (64, 46), "out", ""), ((50, 28), (50, 20), "both", ""),
+        ((4, 11), (20, 11), "both", "test"),
     ],
 }  # fmt: skip
 
 
-def _box(axes: Axes, place: Box, title: str, text: str, look: str) -> None:
+def _box(axes: Axes, place: Box, title: str, lines: Sequence[str], look: str) -> None:
     from matplotlib.patches import FancyBboxPatch
 
     left, bottom, width, height = place
@@ -207,15 +211,18 @@ def _box(axes: Axes, place: Box, title: str, text: str, look: str) -> None:
     axes.add_patch(
         FancyBboxPatch(
             (left + 0.6, bottom + 0.6), width - 1.2, height - 1.2,
-            boxstyle="round,pad=0.6,rounding_size=1.2", facecolor=style.CARD, edgecolor=colour,
-            linewidth=1.1, mutation_aspect=1.0, zorder=2,
+            boxstyle="round,pad=0.6,rounding_size=1.2", edgecolor=colour, linewidth=1.1,
+            facecolor=_FILL if look == "both" else style.CARD, zorder=2,
         )
     )  # fmt: skip
     middle = left + width / 2
-    axes.text(middle, bottom + height * 0.72, title, ha="center", va="center",
-              fontsize=7.2, fontweight="bold", color=colour, zorder=3)  # fmt: skip
-    axes.text(middle, bottom + height * 0.33, text, ha="center", va="center", fontsize=6.2,
-              linespacing=1.25, zorder=3)  # fmt: skip
+    axes.text(middle, bottom + height * (0.74 if len(lines) > 1 else 0.66), title, ha="center",
+              va="center", fontsize=6.9, fontweight="bold", color=colour, zorder=3)  # fmt: skip
+    for place_of, line in zip((0.44, 0.2) if len(lines) > 1 else (0.32,), lines, strict=True):
+        # a mode has its own colour wherever it is named
+        mode = next((m for m in ("poe", "oe") if line.startswith(f"{m.upper()}:")), "")
+        axes.text(middle, bottom + height * place_of, line, ha="center", va="center", fontsize=6.4,
+                  color=style.COLOURS[mode] if mode else style.INK, zorder=3)  # fmt: skip
 
 
 def _arrow(

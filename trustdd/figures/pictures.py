@@ -105,7 +105,7 @@ def fig07(runs: Sequence[Run], width: float) -> MadeFigure:
         + listed([f"{means[m]:.3f} with {style.NAMES[m]}" for m in kept])
         + "."
     )
-    return MadeFigure(figure, data, alt, caption, finding)
+    return MadeFigure(figure, data, alt, caption, finding, seeds=(run.experiment.seed,))
 
 
 def fig08(runs: Sequence[Run], width: float) -> MadeFigure:
@@ -129,13 +129,11 @@ def fig08(runs: Sequence[Run], width: float) -> MadeFigure:
     )
     first = next(iter(modes.values()))
     slots = data[data["outliers"] == next(iter(modes))]["slot"].to_numpy()
-    figure = _rows_figure(
-        rows, width, finding, [str(s) for s in slots], spread=True, labels=slots
-    )
+    figure = _rows_figure(rows, width, finding, [str(s) for s in slots], spread=True, labels=slots)
     caption = (
-        f"{finding} on average, where black is 0 and white is 1. Outliers of seed {first.experiment.seed} "
-        f"before and after distillation ({setting_text(first.experiment)}): OE starts from a real "
-        "pool, POE from corrupted InD images; numbers above are class slots."
+        f"{finding} on average, where black is 0 and white is 1. Outliers of seed "
+        f"{first.experiment.seed} before and after distillation "
+        f"({setting_text(first.experiment)}): OE starts from a real pool, POE from corrupted InD images; numbers above are class slots."
     )
     alt = (
         "Rows of small images, one column per synthetic outlier: "
@@ -144,7 +142,7 @@ def fig08(runs: Sequence[Run], width: float) -> MadeFigure:
         + listed([f"{means[m]:.3f} with {style.NAMES[m]}" for m in modes])
         + "."
     )
-    return MadeFigure(figure, data, alt, caption, finding)
+    return MadeFigure(figure, data, alt, caption, finding, seeds=(first.experiment.seed,))
 
 
 def _first_seed(runs: Sequence[Run]) -> list[Run]:

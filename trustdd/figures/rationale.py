@@ -153,14 +153,15 @@ def fig05(runs: Sequence[Run], width: float) -> MadeFigure:
         for m in modes
     }
     finding = (
-        "Mean AUROC at equal budget: "
-        + listed([f"{signed(100 * g.mean)} with {style.NAMES[m]}" for m, g in budget_gaps.items()])
-        + " points; distilled against random outliers: "
-        + listed([f"{signed(100 * g.mean)} ({style.NAMES[m]})" for m, g in drawn_gaps.items()])
+        "Mean AUROC, points gained by outliers at equal budget: "
+        + listed([f"{signed(100 * g.mean)} ({style.NAMES[m]})" for m, g in budget_gaps.items()])
+        + "; by distilling them: "
+        + listed([signed(100 * g.mean) for g in drawn_gaps.values()])
     )
     figure = style.canvas(width, 3.5, finding)
     grid = figure.subplots(2, 2, sharex="col", squeeze=False)
-    titles = {"a": "(a) equal budget", "b": "(b) random and distilled"}
+    narrow = width < 5
+    titles = {"a": "(a) equal budget", "b": "(b) R and D" if narrow else "(b) random and distilled"}
     for column, panel in enumerate(("a", "b")):
         entries = [entry for entry in shown if entry[0] == panel]
         for row, metric in enumerate(("auroc", "accuracy")):
@@ -169,7 +170,10 @@ def fig05(runs: Sequence[Run], width: float) -> MadeFigure:
                 dots(axes, place, rows[metric], mode, hollow=hollow)
             share_axis(axes, pd.concat([rows[metric] for _, _, rows, _, _ in entries]))
             axes.set_xlim(-0.5, len(entries) - 0.5)
-            axes.set_xticks(range(len(entries)), [label for _, label, *_ in entries])
+            axes.set_xticks(
+                range(len(entries)), [label for _, label, *_ in entries],
+                fontsize=5.8 if narrow else 7.0,
+            )  # fmt: skip
             if column == 0:
                 axes.set_ylabel(METRIC_NAMES[metric])
         grid[0, column].set_title(titles[panel])
@@ -178,7 +182,7 @@ def fig05(runs: Sequence[Run], width: float) -> MadeFigure:
         f"alone or as {ipc} InD images and {budget - ipc} outliers. (b) Outliers drawn at random "
         f"(R, hollow) or distilled (D). {setting_text(base)}. {SPREAD_NOTE} Mean AUROC, paired by "
         "seed: "
-        + "; ".join(f"InD + {style.NAMES[m]} minus all InD {g.text}" for m, g in budget_gaps.items())
+        + "; ".join(f"{style.NAMES[m]} minus all InD {g.text}" for m, g in budget_gaps.items())
         + "; "
         + "; ".join(f"{style.NAMES[m]}-D minus {style.NAMES[m]}-R {g.text}, {compared(g)}"
                     for m, g in drawn_gaps.items())
