@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trustdd.comparison import paired_difference, seeds_text
+from trustdd.comparison import Difference, paired_difference, seeds_text, signed
 from trustdd.profiles import Profile
 from trustdd.results import METRICS, Results, one_setting, reports, seeds_of, summary
 from trustdd.store import write_json
@@ -46,8 +46,16 @@ def numbers(results: Results) -> dict[str, Number]:
             if len(part) > 1:
                 found[f"{name}_std"] = float(part[measure].std(ddof=1))
             if mode != "none" and "none" in modes:
-                found[f"{name}_gain"] = paired_difference(part, modes["none"], measure).text
+                found[f"{name}_gain"] = in_words(paired_difference(part, modes["none"], measure))
     return found
+
+
+def in_words(gain: Difference) -> str:
+    """A difference for a sentence: ``+5.9 points, 95% CI +5.0 to +6.8``."""
+    text = f"{signed(100 * gain.mean)} points"
+    if gain.seeds < 2:
+        return text
+    return f"{text}, 95% CI {signed(100 * gain.low)} to {signed(100 * gain.high)}"
 
 
 def write_numbers(profile: str | Path | Profile) -> Path:

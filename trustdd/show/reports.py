@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from trustdd import style
-from trustdd.comparison import over_seeds, paired_difference, percent, seeds_text, spread
+from trustdd.comparison import (
+    Difference,
+    over_seeds,
+    paired_difference,
+    percent,
+    seeds_text,
+    signed,
+    spread,
+)
+from trustdd.numbers import in_words
 from trustdd.results import METRICS, per_run, reports, seeds_of, summary
 from trustdd.show.display import table
 
@@ -16,12 +25,12 @@ if TYPE_CHECKING:
     from trustdd.store import Run
 
 HEADS = {
-    "accuracy": "accuracy ↑",
-    "auroc": "AUROC ↑",
-    "aupr_in": "AUPR-In ↑",
-    "aupr_out": "AUPR-Out ↑",
-    "fpr95": "FPR95 ↓ (OOD positive)",
-    "fpr95_in": "FPR95 ↓ (InD positive)",
+    "accuracy": "accuracy ↑",
+    "auroc": "AUROC ↑",
+    "aupr_in": "AUPR-In ↑",
+    "aupr_out": "AUPR-Out ↑",
+    "fpr95": "FPR95 ↓ (OOD positive)",
+    "fpr95_in": "FPR95 ↓ (InD positive)",
 }
 SCORE_NAMES = {"msp": "MSP", "maxlogit": "MaxLogit", "energy": "Energy"}
 #: outlier modes as a sentence names them
@@ -30,35 +39,40 @@ WORDS = {"none": "ordinary distillation", "oe": "OE", "poe": "POE"}
 
 def detection_finding(runs: Sequence[Run]) -> str:
     """Say what the outliers do to detection and to accuracy, as a sentence in Markdown."""
-    frame = summary(runs)
-    by_mode = {str(mode): part for mode, part in frame.groupby("outliers", sort=False)}
+    by_mode = _modes(summary(runs))
     seeds = seeds_text(len(seeds_of(runs)))
     if "none" not in by_mode or len(by_mode) == 1:
         return " ".join(
-            f"{_name(mode)} ({seeds}): an OOD image is told from an InD image with an AUROC of "
+            f"With {WORDS[mode]}, a student tells OOD from InD images with an AUROC of "
             f"**{percent(part['auroc'].mean())} %**, at an accuracy of "
-            f"{percent(part['accuracy'].mean())} %."
+            f"{percent(part['accuracy'].mean())} % ({seeds})."
             for mode, part in by_mode.items()
         )
     base = by_mode.pop("none")
-    parts = []
-    for mode, part in by_mode.items():
-        gain = paired_difference(part, base, "auroc")
-        cost = paired_difference(part, base, "accuracy")
-        parts.append(
-            f"{_name(mode)} reaches **{percent(part['auroc'].mean())} %** "
-            f"({gain.text}), with an accuracy of {percent(part['accuracy'].mean())} % "
-            f"({cost.text})"
-        )
+    gains = {m: paired_difference(part, base, "auroc") for m, part in by_mode.items()}
+    verb = "raise" if all(gain.verdict == "higher" for gain in gains.values()) else "take"
+    reached = " and ".join(
+        f"**{percent(part['auroc'].mean())} %** with {WORDS[mode]} ({in_words(gains[mode])})"
+        for mode, part in by_mode.items()
+    )
+    kept = " and ".join(f"{percent(part['accuracy'].mean())} %" for part in by_mode.values())
     return (
-        f"A student of ordinarily distilled images tells OOD from InD images with an AUROC of "
-        f"**{percent(base['auroc'].mean())} %**, at an accuracy of "
-        f"{percent(base['accuracy'].mean())} %; " + "; ".join(parts) + "."
+        f"Outliers {verb} the AUROC with which a student tells OOD from InD images from "
+        f"{percent(base['auroc'].mean())} % (ordinary distillation) to {reached}; the accuracy "
+        f"goes from {percent(base['accuracy'].mean())} % to {kept} ({seeds})."
     )
 
 
-def _name(mode: str) -> str:
-    return WORDS[mode][0].upper() + WORDS[mode][1:]
+def _modes(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    return {str(mode): part for mode, part in frame.groupby("outliers", sort=False)}
+
+
+def _interval(gain: Difference) -> str:
+    """A difference for a table: ``+5.9 [+5.0, +6.8]``."""
+    text = signed(100 * gain.mean)
+    if gain.seeds < 2:
+        return text
+    return f"{text} [{signed(100 * gain.low)}, {signed(100 * gain.high)}]"
 
 
 def detection(runs: Sequence[Run]) -> None:
@@ -74,21 +88,33 @@ def detection(runs: Sequence[Run]) -> None:
     )
 
 
-def by_set(runs: Sequence[Run], measure: str = "auroc") -> None:
-    """Display a measure of the MSP score for every OOD set and outlier mode."""
-    frame = reports(runs)
-    frame = frame[frame["score"] == "msp"]
-    counts = frame.groupby("ood", sort=False)[["n_in", "n_out"]].first()
-    shown = pd.DataFrame(
-        {
-            "OOD set": [f"`{name}`" for name in counts.index],
-            "InD : OOD images": [f"{r.n_in:,} : {r.n_out:,}" for r in counts.itertuples()],
-        }
+def by_set(distilled: Sequence[Run], random: Sequence[Run] = (), measure: str = "auroc") -> None:
+    """Display a measure of the MSP score for every OOD set and outlier mode.
+
+    Args:
+        distilled: the runs.
+        random: the same settings with images and outliers drawn at random, shown beside them.
+        measure: a column of the reports.
+    """
+    kinds = {"distilled": distilled, **({"random": random} if random else {})}
+    frames = {kind: reports(runs) for kind, runs in kinds.items()}
+    frames = {kind: frame[frame["score"] == "msp"] for kind, frame in frames.items()}
+    counts = frames["distilled"].groupby("ood", sort=False)[["n_in", "n_out"]].first()
+    shown = pd.DataFrame({"OOD set": [f"`{name}`" for name in counts.index]})
+    ratios = [
+        f"{name} {n_out:,}" for name, n_out in zip(counts.index, counts["n_out"], strict=True)
+    ]
+    for mode in _modes(frames["distilled"]):
+        for kind, frame in frames.items():
+            part = frame[frame["outliers"] == mode]
+            line = over_seeds(part, ["ood"], [measure]).set_index("ood").loc[counts.index]
+            head = style.NAMES[mode] + (f" · {kind}" if random else "")
+            shown[head] = _spreads(line, measure)
+    table(
+        shown,
+        f"{HEADS[measure]} of the MSP score by OOD set, in percent. There are "
+        f"{int(counts['n_in'].iloc[0]):,} InD images; OOD images: {', '.join(ratios)}.",
     )
-    for mode, part in frame.groupby("outliers", sort=False):
-        line = over_seeds(part, ["ood"], [measure]).set_index("ood").loc[counts.index]
-        shown[style.NAMES[str(mode)]] = _spreads(line, measure)
-    table(shown, f"{HEADS[measure]} of the MSP score by OOD set, in percent.")
 
 
 def by_score(runs: Sequence[Run], measure: str = "auroc") -> None:
@@ -96,76 +122,69 @@ def by_score(runs: Sequence[Run], measure: str = "auroc") -> None:
     frame = per_run(reports(runs), also=["score"])
     scores = list(dict.fromkeys(frame["score"]))
     shown = pd.DataFrame({"score": [SCORE_NAMES.get(s, s) for s in scores]})
-    for mode, part in frame.groupby("outliers", sort=False):
+    for mode, part in _modes(frame).items():
         line = over_seeds(part, ["score"], [measure]).set_index("score").loc[scores]
-        shown[style.NAMES[str(mode)]] = _spreads(line, measure)
+        shown[style.NAMES[mode]] = _spreads(line, measure)
     table(shown, f"{HEADS[measure]} by score, averaged over the OOD sets, in percent.")
 
 
 def against_random(distilled: Sequence[Run], random: Sequence[Run]) -> None:
     """Display distilled sets beside as many real images and outliers drawn at random."""
-    mine, theirs = summary(distilled), summary(random)
+    mine, theirs = _modes(summary(distilled)), _modes(summary(random))
     lines = []
-    for mode in dict.fromkeys(mine["outliers"]):
-        ours, other = (f[f["outliers"] == mode] for f in (mine, theirs))
-        for what, part in (("random real", other), ("distilled", ours)):
-            lines.append(
-                [
-                    style.NAMES[mode] if mode != "none" else "no outliers",
-                    what,
-                    *(spread(part[c].mean(), part[c].std(ddof=1)) for c in ("accuracy", "auroc")),
-                    *(
-                        [paired_difference(ours, other, c).text for c in ("accuracy", "auroc")]
-                        if what == "distilled"
-                        else ["", ""]
-                    ),
-                ]
-            )
-    columns = ["outliers", "images", "accuracy ↑", "AUROC ↑", "accuracy gained", "AUROC gained"]
+    for mode, ours in mine.items():
+        other = theirs[mode]
+        for measure in ("accuracy", "auroc"):
+            pair = [
+                spread(float(part[measure].mean()), float(part[measure].std(ddof=1)))
+                for part in (other, ours)
+            ]
+            gain = _interval(paired_difference(ours, other, measure))
+            name = style.NAMES[mode] if mode != "none" else "no outliers"
+            lines.append([name, HEADS[measure], *pair, gain])
+    columns = ["outliers", "measure", "drawn at random", "distilled", "gained [95% CI]"]
     count = distilled[0].experiment.ipc
     table(
         pd.DataFrame(lines, columns=columns),
-        f"Students of the same number of images, {count} a class"
-        " (and as many outliers): drawn at random, or distilled. In percent; AUROC is the mean "
-        "over the OOD suite.",
+        f"Students of {count} images a class (and as many outliers), drawn at random or "
+        "distilled. In percent, ± standard deviation over "
+        f"{seeds_text(len(seeds_of(distilled)))}; AUROC is the mean over the OOD suite.",
     )
 
 
 def rationale_finding(main: Sequence[Run], doubled: Sequence[Run], drawn: Sequence[Run]) -> str:
     """Say what outliers add at an equal budget, and what distilling them adds, in Markdown."""
-    frame, budget, at_random = summary(main), summary(doubled), summary(drawn)
-    said = []
-    for mode in dict.fromkeys(at_random["outliers"]):
-        ours = frame[frame["outliers"] == mode]
-        against_images = paired_difference(ours, budget, "auroc")
-        against_drawn = paired_difference(ours, at_random[at_random["outliers"] == mode], "auroc")
-        said.append(
-            f"With {WORDS[mode]}, half of the images spent on outliers changes the AUROC by "
-            f"**{against_images.text}** against the same number of InD images; distilling the "
-            f"outliers instead of drawing them changes it by **{against_drawn.text}**."
-        )
-    return " ".join(said)
+    ours, budget, at_random = _modes(summary(main)), summary(doubled), _modes(summary(drawn))
+    budgets, choices = [], []
+    for mode in at_random:
+        spent = paired_difference(ours[mode], budget, "auroc")
+        chosen = paired_difference(ours[mode], at_random[mode], "auroc")
+        budgets.append(f"**{in_words(spent)}** with {WORDS[mode]}")
+        clear = "" if chosen.verdict != "unclear" else ", not clearly different"
+        choices.append(f"**{in_words(chosen)}** with {WORDS[mode]}{clear}")
+    images = doubled[0].experiment.ipc
+    return (
+        f"Of {images} synthetic images a class, to make half outliers changes the mean AUROC by "
+        f"{' and '.join(budgets)}. To distil those outliers, rather than to draw them at random, "
+        f"changes it by {' and '.join(choices)} ({seeds_text(len(seeds_of(main)))})."
+    )
 
 
 def rationale(main: Sequence[Run], doubled: Sequence[Run], drawn: Sequence[Run]) -> None:
-    """Display every student of the rationale with its budget, accuracy and AUROC."""
+    """Display every student of the rationale with its training set, accuracy and AUROC."""
     lines = []
     for runs, kind in ((doubled, "distilled"), (main, "distilled"), (drawn, "random")):
-        frame = summary(runs)
-        for mode, part in frame.groupby("outliers", sort=False):
-            row = part.iloc[0]
-            beside = (
-                "–"
-                if mode == "none"
-                else f"{row['outlier_ipc']} × {style.NAMES[str(mode)]}, {kind}"
-            )
-            lines.append(
-                [
-                    f"{row['ipc']}", beside, f"{row['ipc'] + row['outlier_ipc']}",
-                    *(spread(part[c].mean(), part[c].std(ddof=1)) for c in ("accuracy", "auroc")),
-                ]
-            )  # fmt: skip
-    columns = ["InD images a class", "outliers a slot", "in all", "accuracy ↑", "AUROC ↑"]
+        for mode, part in _modes(summary(runs)).items():
+            ipc, beside = int(part["ipc"].iloc[0]), int(part["outlier_ipc"].iloc[0])
+            name = f"{ipc} images"
+            if mode != "none":
+                name += f" and {beside} outliers ({style.NAMES[mode]}, {kind})"
+            values = [
+                spread(float(part[c].mean()), float(part[c].std(ddof=1)))
+                for c in ("accuracy", "auroc")
+            ]
+            lines.append([name, str(ipc + beside), *values])
+    columns = ["training set, a class", "in all", HEADS["accuracy"], HEADS["auroc"]]
     table(
         pd.DataFrame(lines, columns=columns),
         "Every student of this page. In percent, ± standard deviation over "
