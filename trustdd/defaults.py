@@ -83,7 +83,7 @@ DATASETS: dict[str, DatasetDefaults] = {
     )
 }  # fmt: skip
 
-#: an image folder of the user's own: three channels, 32 px, statistics measured on its training split
+#: an image folder of the user's own: three channels, 32 px, statistics of its training split
 FOLDER_DEFAULTS = DatasetDefaults(
     "", 0, 3, 32, (), (), DSA_STRATEGY, ("photos", "gaussian", "uniform"), "photo_pool"
 )

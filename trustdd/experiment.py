@@ -214,7 +214,11 @@ class Experiment:
                 raise ValueError(
                     f"setting '{name}' is unknown{hint}; expected one of {', '.join(known)}"
                 )
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        tupled: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in values.items()
+        }
+        return cls(**tupled)
 
     def but(self, **changes: Any) -> Experiment:
         """Return a copy with `changes`, deriving every field that was never set anew."""

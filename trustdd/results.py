@@ -237,7 +237,7 @@ def pictures(run: Run, name: str = "distilled.safetensors") -> dict[str, np.ndar
     with safe_open(run.path(name), framework="np") as file:
         metadata = file.metadata()
     mean, std = (np.array(json.loads(metadata[k]), dtype=np.float32) for k in ("mean", "std"))
-    shown = {
+    shown: dict[str, np.ndarray] = {
         part: np.clip(stored[part].transpose(0, 2, 3, 1) * std + mean, 0, 1)
         for part in ("images", "outliers")
         if part in stored

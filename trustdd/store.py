@@ -232,7 +232,7 @@ class Run:
     def done(self, stage: str) -> bool:
         """Tell whether a stage is recorded and all its files are there."""
         entry = self.manifest().get(stage)
-        return bool(entry) and all(self.has(name) for name in entry["files"])
+        return all(self.has(name) for name in entry["files"]) if entry else False
 
     def record(self, stage: str, files: list[str], seconds: float, **facts: Any) -> None:
         """Record a finished stage: the hashes of its files, its wall time, and further facts.

@@ -138,6 +138,7 @@ def initial_set(
     """
     shape = (data.channels, data.image_size, data.image_size)
     classes = len(data.classes)
+    assert data.train.labels is not None
     noise = experiment.initial == "noise" and experiment.selection == "distilled"
     images, outliers = [], []
     for label in range(classes):
