@@ -39,9 +39,11 @@ class Entry:
         groups: the profile's groups it is made from; none for what needs no experiment.
         page: the page of the book it stands on.
         maker: the function that makes it, ``"module:function"`` inside the package's folder.
-        also: groups that enter too where the profile has them.
+        also: groups that enter too where the profile has them; ``"*"`` is every group.
         files: what each run must hold; none where settings and data suffice.
         width: ``"column"`` or ``"page"``, of a figure.
+        datasets: it takes only experiments on these; on any where empty.
+        methods: it takes only experiments by these; by any where empty.
     """
 
     id: str
@@ -52,10 +54,25 @@ class Entry:
     also: tuple[str, ...] = ()
     files: tuple[str, ...] = ("report.csv",)
     width: str = "page"
+    datasets: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()
+
+    def takes(self, experiment: Experiment) -> bool:
+        """Tell whether an experiment is on its datasets and by its methods."""
+        on = not self.datasets or experiment.dataset in self.datasets
+        return on and (not self.methods or experiment.method in self.methods)
 
     def groups_of(self, profile: Profile) -> tuple[str, ...]:
         """Return the groups it is made from under a profile, the optional ones last."""
-        return (*self.groups, *(g for g in self.also if g in profile.groups))
+        optional = profile.groups if "*" in self.also else self.also
+        wanted = (*self.groups, *(g for g in optional if g in profile.groups))
+        return tuple(dict.fromkeys(wanted))
+
+    def made_from(self, profile: Profile) -> bool:
+        """Tell whether a profile holds experiments for each group that it needs."""
+        return set(self.groups) <= set(profile.groups) and all(
+            any(self.takes(e) for e in profile.group(group)) for group in self.groups
+        )
 
 
 @dataclass(frozen=True)
@@ -138,10 +155,18 @@ class Catalogue(Generic[Made]):
         with self._named(entry), style.applied():
             runs = require(runs, entry.files, shown_profile)
             if self.kind == "table":
-                return maker(runs).with_note(f"Profile: {shown_profile}.")  # type: ignore
-            made = maker(runs, style.width_in_inches(width or entry.width))
-            style.finish(made.figure, f"profile: {shown_profile}{_seeds_mark(entry, made, runs)}")
+                made = maker(runs)
+            else:
+                made = maker(runs, style.width_in_inches(width or entry.width))
+            if isinstance(made, MadeTable):
+                return made.with_note(f"Profile: {shown_profile}.")  # type: ignore[return-value]
+            seeds = _seeds_mark(entry, made, runs)
+            style.finish(made.figure, f"profile: {shown_profile}{seeds}")
         return made
+
+    def available(self, profile: Profile) -> list[str]:
+        """Return the ids of the entries that a profile holds the experiments for."""
+        return [name for name, entry in self.entries.items() if entry.made_from(profile)]
 
     def maker(self, entry: Entry) -> Callable[..., Made]:
         """Return the function that makes an entry."""
@@ -160,7 +185,15 @@ class Catalogue(Generic[Made]):
         entry = self.find(entry_id)
         results = Results(profile)
         with self._named(entry):
-            return results.runs(*entry.groups_of(results.profile), files=entry.files)
+            groups = entry.groups_of(results.profile)
+            planned = [r for r in results.planned(*groups) if entry.takes(r.experiment)]
+            if groups and not planned:
+                raise MissingArtefacts(
+                    f"profile '{results.profile.name}' has no experiments on "
+                    f"{' or '.join(entry.datasets or ('any dataset',))} by "
+                    f"{' or '.join(entry.methods or ('any method',))}", (), "",
+                )  # fmt: skip
+            return require(planned, entry.files, results.profile.name)
 
     @contextlib.contextmanager
     def _named(self, entry: Entry) -> Iterator[None]:
@@ -240,5 +273,5 @@ def _are_own(runs: Sequence[Run], entry: Entry, profile: Profile) -> bool:
     given = settings(run.experiment for run in runs)
     if not set(entry.groups) <= set(profile.groups):
         return False
-    planned = settings(e for group in entry.groups for e in profile.group(group))
+    planned = settings(e for g in entry.groups for e in profile.group(g) if entry.takes(e))
     return given == planned or (not entry.files and given <= planned)

@@ -71,26 +71,30 @@ class Difference:
 
 
 def paired_difference(
-    treatment: pd.DataFrame, control: pd.DataFrame, value: str, on: Sequence[str] = ("seed",)
+    treatment: pd.DataFrame, control: pd.DataFrame, value: str, within: Sequence[str] = ()
 ) -> Difference:
     """Compare two settings seed by seed.
 
+    Runs of several datasets, methods or IPC are no further seeds: their differences are averaged
+    within each seed, and the interval is over seeds.
+
     Args:
         treatment: a row per run.
-        control: likewise; paired with `treatment` by the columns `on`.
+        control: likewise; paired with `treatment` by seed and the columns `within`.
         value: the column to compare.
-        on: the columns that make a pair; with several settings, seed *and* setting.
+        within: columns that name the setting, where the frames hold several.
 
     Raises:
         ValueError: nothing pairs, or one side has two runs for a pair.
     """
-    keys = list(on)
+    keys = ["seed", *within]
     pairs = treatment[[*keys, value]].merge(
         control[[*keys, value]], on=keys, suffixes=("_t", "_c"), validate="one_to_one"
     )
     if pairs.empty:
         raise ValueError(f"no pair of runs agrees in {', '.join(keys)}")
-    return difference(np.asarray(pairs[f"{value}_t"] - pairs[f"{value}_c"], dtype=float))
+    gaps = pairs.assign(gap=pairs[f"{value}_t"] - pairs[f"{value}_c"])
+    return difference(gaps.groupby("seed")["gap"].mean().to_numpy(dtype=float))
 
 
 def difference(values: np.ndarray) -> Difference:
@@ -125,3 +129,11 @@ def spread(mean: float, std: float, digits: int = 1) -> str:
 def seeds_text(count: int) -> str:
     """``3 seeds`` or ``1 seed``."""
     return f"{count} seed" + ("" if count == 1 else "s")
+
+
+def compared(difference: Difference) -> str:
+    """``higher``, ``lower`` or ``not clearly different``, for a sentence; by size for one seed."""
+    if difference.seeds < 2:
+        return "higher" if difference.mean > 0 else "lower"
+    words = {"higher": "higher", "lower": "lower", "unclear": "not clearly different"}
+    return words[difference.verdict]

@@ -237,9 +237,10 @@ def pictures(run: Run, name: str = "distilled.safetensors") -> dict[str, np.ndar
     with safe_open(run.path(name), framework="np") as file:
         metadata = file.metadata()
     mean, std = (np.array(json.loads(metadata[k]), dtype=np.float32) for k in ("mean", "std"))
-    shown: dict[str, np.ndarray] = {
-        part: np.clip(stored[part].transpose(0, 2, 3, 1) * std + mean, 0, 1)
-        for part in ("images", "outliers")
-        if part in stored
-    }
+    shown: dict[str, np.ndarray] = {}
+    for part, kept in (("images", "pictures"), ("outliers", "outlier_pictures")):
+        if kept in stored:  # of whitened images, pictures are stored beside them
+            shown[part] = stored[kept].transpose(0, 2, 3, 1) / np.float32(255)
+        elif part in stored:
+            shown[part] = np.clip(stored[part].transpose(0, 2, 3, 1) * std + mean, 0, 1)
     return {**shown, "labels": stored["labels"]}

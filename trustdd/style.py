@@ -12,6 +12,8 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from trustdd import naming
+
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
@@ -25,7 +27,7 @@ WIDTHS = {"column": COLUMN, "page": PAGE}
 COLOURS = {"none": "#6B7280", "oe": "#0072B2", "poe": "#D55E00"}
 MARKERS = {"none": "o", "oe": "s", "poe": "^"}
 LINES: dict[str, Any] = {"none": (0, (4, 1.5)), "oe": "-", "poe": (0, (6, 1.2, 1.2, 1.2))}
-NAMES = {"none": "ordinary DD", "oe": "OE", "poe": "POE"}
+NAMES = naming.MODES
 #: InD data, and what is drawn beside the modes
 INK, FAINT, GRID, CARD = "#111827", "#6B7280", "#E5E7EB", "#FFFFFF"
 #: colours for what has no mode of its own: OOD sets, networks (Okabe and Ito's remaining ones)
@@ -40,7 +42,7 @@ _TITLE_SIZE = 8.5
 #: characters of the bold title that fit in an inch
 _TITLE_CHARACTERS = 13.4
 
-_RC: dict[str, Any] = {
+_RC: Any = {
     # shipped with matplotlib, so that a figure has the same bytes on every machine
     "font.family": "DejaVu Sans",
     "mathtext.fontset": "dejavusans",

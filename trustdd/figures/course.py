@@ -10,7 +10,8 @@ import pandas as pd
 from trustdd import style
 from trustdd.comparison import paired_difference, signed
 from trustdd.export import MadeFigure
-from trustdd.figures.drawing import METRIC_NAMES, band, listed, setting_text, share_axis
+from trustdd.figures.drawing import METRIC_NAMES, band, share_axis
+from trustdd.naming import listed, setting_name
 from trustdd.results import by_mode, one_setting, per_run, reports, summary
 from trustdd.store import Run
 
@@ -49,7 +50,7 @@ def fig09(runs: Sequence[Run], width: float) -> MadeFigure:
         panel.set_xlabel("iteration of distillation")
     caption = (
         f"{finding}. Students trained on the synthetic set as it was at each iteration "
-        f"({setting_text(chosen[0].experiment)}). Lines are means over seeds, bands one standard "
+        f"({setting_name(chosen[0].experiment)}). Lines are means over seeds, bands one standard "
         "deviation. Change of mean AUROC from the initial to the distilled set, paired by seed: "
         + "; ".join(f"{style.NAMES[m]} {g.text}" for m, g in gains.items())
         + "."
@@ -108,7 +109,7 @@ def fig10(runs: Sequence[Run], width: float) -> MadeFigure:
     caption = (
         f"{finding}, from the first to the last tenth of the iterations. The loss that "
         "distillation minimises, for the InD images and for the "
-        f"outliers ({setting_text(chosen[0].experiment)}; it has no unit). "
+        f"outliers ({setting_name(chosen[0].experiment)}; it has no unit). "
         "Lines are means over seeds, bands one standard deviation."
     )
     alt = "Line plots of the matching loss against iterations. " + " ".join(

@@ -8,19 +8,15 @@ import numpy as np
 import pandas as pd
 
 from trustdd import style
-from trustdd.comparison import over_seeds, paired_difference, percent, spread
+from trustdd.comparison import compared, over_seeds, paired_difference, percent, spread
 from trustdd.export import MadeFigure
 from trustdd.figures.drawing import (
     METRIC_NAMES,
-    SCORE_NAMES,
     SPREAD_NOTE,
-    compared,
     dots,
-    listed,
-    ood_name,
-    setting_text,
     share_axis,
 )
+from trustdd.naming import SCORES, listed, ood_name, setting_name
 from trustdd.results import arrays, by_mode, max_softmax, one_setting, per_run, reports, summary
 from trustdd.store import Run
 
@@ -74,7 +70,7 @@ def fig02(runs: Sequence[Run], width: float) -> MadeFigure:
     caption = (
         f"{finding}. Histograms of the maximum softmax probability (MSP) that students give to "
         f"InD test images and to OOD images, all {sets} OOD sets weighted alike "
-        f"({setting_text(chosen[0].experiment)}; seeds pooled). AUROC is the mean over the sets, "
+        f"({setting_name(chosen[0].experiment)}; seeds pooled). AUROC is the mean over the sets, "
         "± one standard deviation over seeds."
     )
     alt = "Histograms of MSP for InD and OOD images, one panel per outlier mode. " + " ".join(
@@ -172,7 +168,7 @@ def fig15(runs: Sequence[Run], width: float) -> MadeFigure:
     means = over_seeds(frame, ["outliers", "ood"], ["auroc", "aupr_in", "fpr95"])
     caption = (
         f"{finding}. ROC and precision–recall curves of the MSP score, InD as the positive "
-        f"class ({setting_text(chosen[0].experiment)}). Lines are means over seeds, bands one "
+        f"class ({setting_name(chosen[0].experiment)}). Lines are means over seeds, bands one "
         f"standard deviation. Precision depends on the ratio of OOD to InD images, here "
         f"{_ratios(frame)}."
     )
@@ -253,17 +249,17 @@ def fig16(runs: Sequence[Run], width: float) -> MadeFigure:
         for index, mode in enumerate(modes):
             rows = frame[(frame["score"] == score) & (frame["outliers"] == mode)]
             dots(axes, place + (index - (len(modes) - 1) / 2) * step, rows["auroc"], mode)
-    axes.set_xticks(range(len(scores)), [SCORE_NAMES.get(s, s) for s in scores])
+    axes.set_xticks(range(len(scores)), [SCORES.get(s, s) for s in scores])
     axes.set_xlim(-0.6, len(scores) - 0.4)
     axes.set_ylabel(METRIC_NAMES["auroc"])
     share_axis(axes, frame["auroc"])
     means = over_seeds(frame, ["score", "outliers"], ["auroc", "fpr95"])
     caption = (
         f"{finding}. Mean AUROC over the OOD suite for each detection score "
-        f"({setting_text(chosen[0].experiment)}). {SPREAD_NOTE}"
+        f"({setting_name(chosen[0].experiment)}). {SPREAD_NOTE}"
     )
     alt = "Dot plot of mean AUROC in percent for each detection score. " + " ".join(
-        f"{SCORE_NAMES.get(score, score)}: "
+        f"{SCORES.get(score, score)}: "
         + ", ".join(
             f"{style.NAMES[row.outliers]} {spread(row.auroc, row.auroc_std)}"
             for row in means[means["score"] == score].itertuples()
@@ -279,7 +275,7 @@ def _score_finding(frame: pd.DataFrame, modes: Sequence[str], scores: Sequence[s
     own = frame[frame["outliers"] == treated]
     means = own.groupby("score", sort=False)["auroc"].mean()
     best = str(means.idxmax())
-    name = SCORE_NAMES.get(best, best)
+    name = SCORES.get(best, best)
     if len(scores) < 2 or best == "msp":
         return (
             f"With {style.NAMES[treated]}, {name} detects best (mean AUROC {percent(means[best])})"

@@ -3,48 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from trustdd import style
-from trustdd.comparison import Difference
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-#: how datasets, methods and metrics are written where they are read, not typed
-METHOD_NAMES = {"dc": "DC", "dsa": "DSA", "mtt": "MTT"}
-METRIC_NAMES = {
-    "auroc": "mean AUROC (%)", "accuracy": "InD accuracy (%)", "fpr95": "FPR95 (%)",
-    "aupr_in": "AUPR-In (%)", "aupr_out": "AUPR-Out (%)",
-}  # fmt: skip
-SCORE_NAMES = {
-    "msp": "MSP", "maxlogit": "MaxLogit", "energy": "Energy", "odin": "ODIN", "knn": "KNN",
-    "vim": "ViM", "react": "ReAct", "ash": "ASH",
-}  # fmt: skip
-NETWORK_NAMES = {
-    "convnet": "ConvNet", "mlp": "MLP", "lenet": "LeNet", "alexnet": "AlexNet",
-    "vgg11": "VGG-11", "resnet18": "ResNet-18",
-}  # fmt: skip
+#: axis labels of the measures
+METRIC_NAMES = {"auroc": "mean AUROC (%)", "accuracy": "InD accuracy (%)"}
 #: said below every figure that shows means
 SPREAD_NOTE = "Markers are means over seeds, bars one standard deviation, dots single seeds."
 
 
-#: OOD sets whose names alone say too little
-OOD_NAMES = {
-    "gaussian": "Gaussian noise", "uniform": "uniform noise", "svhn": "SVHN",
-    "lsun_r": "LSUN-R", "isun": "iSUN", "places365": "Places365", "cifar10": "CIFAR-10",
-    "cifar100": "CIFAR-100", "mnist": "MNIST", "fashionmnist": "Fashion-MNIST",
-}  # fmt: skip
-
 #: inches from a mean to the dots of its seeds
 _ASIDE = 0.085
-
-
-def ood_name(name: str) -> str:
-    """An OOD set's name as read: ``transposed_digits`` → ``transposed digits``."""
-    return OOD_NAMES.get(name, name.removeprefix("folder:").replace("_", " "))
 
 
 def dots(
@@ -118,7 +93,7 @@ def share_axis(axes: Axes, values: Sequence[float] | np.ndarray, *, least: float
     room = max(high - low, least)
     middle = (low + high) / 2
     bottom = max(0.0, middle - 0.62 * room)
-    top = min(1.0 + 0.03 * room, middle + 0.62 * room)
+    top = min(1.0 + 0.06 * room, middle + 0.62 * room)
     axes.set_ylim(bottom, top)
     style.percent_axis(axes.yaxis)
     axes.grid(axis="y")
@@ -164,24 +139,3 @@ def image_rows(
     axes.tick_params(length=0, pad=3)
     for spine in axes.spines.values():
         spine.set_visible(False)
-
-
-def compared(difference: Difference) -> str:
-    """``higher``, ``lower`` or ``not clearly different``, for a sentence; by size for one seed."""
-    if difference.seeds < 2:
-        return "higher" if difference.mean > 0 else "lower"
-    words = {"higher": "higher", "lower": "lower", "unclear": "not clearly different"}
-    return words[difference.verdict]
-
-
-def listed(parts: Sequence[str]) -> str:
-    """Join words for a sentence: ``a, b and c``."""
-    if len(parts) < 2:
-        return "".join(parts)
-    return ", ".join(parts[:-1]) + " and " + parts[-1]
-
-
-def setting_text(experiment: Any) -> str:
-    """A setting in a few words: ``digits, DSA, IPC 2``."""
-    method = METHOD_NAMES.get(experiment.method, experiment.method)
-    return f"{experiment.dataset}, {method}, IPC {experiment.ipc}"

@@ -11,7 +11,7 @@ import pandas as pd
 
 from trustdd import style
 from trustdd.export import MadeFigure
-from trustdd.figures.drawing import listed, ood_name, setting_text
+from trustdd.naming import listed, ood_name, setting_name
 from trustdd.results import arrays, by_mode, max_softmax, one_setting
 from trustdd.store import Run
 
@@ -60,7 +60,7 @@ def fig01(runs: Sequence[Run], width: float) -> MadeFigure:
     caption = (
         f"{finding}. The image of the OOD set {ood_name(name)} that the student of ordinary "
         f"distillation is most confident about, out of {len(next(iter(logits.values())))} "
-        f"({setting_text(first)}, seed {seed}), and the softmax of each student; dotted: one over "
+        f"({setting_name(first)}, seed {seed}), and the softmax of each student; dotted: one over "
         "the number of classes. Median confidence on the whole set: "
         + listed([f"{v:.2f} ({style.NAMES[m]})" for m, v in medians.items()])
         + "."

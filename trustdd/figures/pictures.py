@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from trustdd import style
 from trustdd.export import MadeFigure
-from trustdd.figures.drawing import image_rows, listed, setting_text
+from trustdd.figures.drawing import image_rows
+from trustdd.naming import listed, setting_name
 from trustdd.results import MissingArtefacts, by_mode, one_setting, pictures
 from trustdd.store import Run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 #: images shown in a row, on a page and in a column
 PAGE_COLUMNS, COLUMN_COLUMNS = 10, 6
@@ -95,7 +100,7 @@ def fig07(runs: Sequence[Run], width: float) -> MadeFigure:
     )
     caption = (
         f"{finding} on average, where black is 0 and white is 1. The synthetic set of seed "
-        f"{run.experiment.seed} before and after distillation ({setting_text(run.experiment)}); "
+        f"{run.experiment.seed} before and after distillation ({setting_name(run.experiment)}); "
         "numbers above are class labels; at most as many images as fit."
     )
     alt = (
@@ -133,7 +138,8 @@ def fig08(runs: Sequence[Run], width: float) -> MadeFigure:
     caption = (
         f"{finding} on average, where black is 0 and white is 1. Outliers of seed "
         f"{first.experiment.seed} before and after distillation "
-        f"({setting_text(first.experiment)}): OE starts from a real pool, POE from corrupted InD images; numbers above are class slots."
+        f"({setting_name(first.experiment)}): OE starts from a real pool, POE from corrupted InD "
+        "images; numbers above are class slots."
     )
     alt = (
         "Rows of small images, one column per synthetic outlier: "
@@ -161,7 +167,7 @@ def _changes(
 def _rows_figure(
     rows: Mapping[str, np.ndarray], width: float, finding: str, heads: Sequence[str],
     *, spread: bool = False, labels: np.ndarray | None = None,
-):  # fmt: skip
+) -> Figure:  # fmt: skip
     """Draw rows of images; with `spread`, those shown cover all labels where there are many."""
     columns = PAGE_COLUMNS if width >= 5 else COLUMN_COLUMNS
     columns = min(columns, *(len(row) for row in rows.values()))
@@ -175,7 +181,7 @@ def _rows_figure(
     side = (width - margin) / columns
     figure = style.canvas(width, side * len(rows) + 0.2, finding)
     axes = figure.subplots()
-    image_rows(axes, shown, columns, [heads[i] for i in chosen])
+    image_rows(axes, shown, columns, [heads[int(i)] for i in chosen])
     return figure
 
 

@@ -7,18 +7,23 @@ from collections.abc import Sequence
 import pandas as pd
 
 from trustdd import style
-from trustdd.comparison import Difference, over_seeds, paired_difference, percent, signed, spread
+from trustdd.comparison import (
+    Difference,
+    compared,
+    over_seeds,
+    paired_difference,
+    percent,
+    signed,
+    spread,
+)
 from trustdd.export import MadeFigure
 from trustdd.figures.drawing import (
-    METHOD_NAMES,
     METRIC_NAMES,
     SPREAD_NOTE,
-    compared,
     dots,
-    listed,
-    setting_text,
     share_axis,
 )
+from trustdd.naming import METHODS, listed, setting_name
 from trustdd.results import MissingArtefacts, by_mode, summary
 from trustdd.store import Run
 
@@ -37,7 +42,7 @@ def fig04(runs: Sequence[Run], width: float) -> MadeFigure:
             distilled[distilled["outliers"] == mode],
             distilled[distilled["outliers"] == "none"],
             "accuracy",
-            [*SETTING, "seed"],
+            SETTING,
         )
         for mode in modes
         if mode != "none" and "none" in modes
@@ -76,7 +81,7 @@ def fig04(runs: Sequence[Run], width: float) -> MadeFigure:
                 linestyle=":", linewidth=1.2,
             )  # fmt: skip
     names = [
-        f"{row.dataset}\n{METHOD_NAMES.get(row.method, row.method)}, IPC {row.ipc}"
+        f"{row.dataset}\n{METHODS.get(row.method, row.method)}, IPC {row.ipc}"
         for row in settings.itertuples()
     ]
     axes.set_xticks(range(len(settings)), names)
@@ -180,7 +185,7 @@ def fig05(runs: Sequence[Run], width: float) -> MadeFigure:
     caption = (
         f"{finding}. (a) The same number of synthetic images per class, {budget}, as InD images "
         f"alone or as {ipc} InD images and {budget - ipc} outliers. (b) Outliers drawn at random "
-        f"(R, hollow) or distilled (D). {setting_text(base)}. {SPREAD_NOTE} Mean AUROC, paired by "
+        f"(R, hollow) or distilled (D). {setting_name(base)}. {SPREAD_NOTE} Mean AUROC, paired by "
         "seed: "
         + "; ".join(f"{style.NAMES[m]} minus all InD {g.text}" for m, g in budget_gaps.items())
         + "; "
