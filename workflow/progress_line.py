@@ -49,7 +49,9 @@ class ProgressLine(logging.Handler):
         if handle is not None:
             handle(record)
         elif record.levelno >= logging.ERROR and not event.startswith(("job", "group")):
-            self.say(record.getMessage())
+            # what a failed job comes to is said with the job
+            if not self.failed and getattr(record, "exception", "") != "RuleException":
+                self.say(record.getMessage())
         elif record.getMessage().startswith("Nothing to be done"):
             self.say("everything is up to date")
 

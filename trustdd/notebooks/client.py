@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from typing import Any, ClassVar
+from typing import IO, Any, ClassVar
 
 from nbformat import NotebookNode
 from papermill.clientwrap import PapermillNotebookClient
@@ -58,10 +58,15 @@ class Engine(NBClientEngine):
         log_output: bool = False,
         start_timeout: int = 60,
         execution_timeout: int | None = None,
-        transport: str = "tcp",
+        sockets: str | None = None,
+        kernel_log: IO[bytes] | None = None,
         **options: Any,
     ) -> Any:
-        """Run every cell of the managed notebook in a fresh kernel."""
+        """Run every cell of the managed notebook in a fresh kernel.
+
+        With `sockets` the kernel is talked to by socket files whose names begin so. What it says
+        outside any cell goes to `kernel_log`.
+        """
         cls.notebook = nb_man.nb
         complete = nb_man.cell_complete
 
@@ -76,14 +81,15 @@ class Engine(NBClientEngine):
         options.pop("input_path", None)
         for name in ("stdout_file", "stderr_file", "output_path"):
             options.pop(name, None)
+        connection = {"transport": "ipc", "ip": sockets} if sockets else {}
         return Client(
             nb_man,
             kernel_name=kernel_name,
             startup_timeout=start_timeout,
             timeout=execution_timeout,
-            config=Config({"KernelManager": {"transport": transport}}),
+            config=Config({"KernelManager": connection}),
             **options,
-        ).execute()
+        ).execute(stdout=kernel_log, stderr=kernel_log)
 
 
 def register_engine() -> None:

@@ -23,9 +23,8 @@ if TYPE_CHECKING:
 KERNEL = "trustdd-run"
 #: seconds that a kernel may take to answer for the first time
 START_TIMEOUT = 120
-#: a socket's path has at most 107 characters, 50 of them the kernel's own. Sockets in a folder of
-#: our own are no ports that another process may take first
-SOCKET_FOLDER = 57
+#: a socket file's path has at most so many characters
+SOCKET_PATH = 100
 
 
 class NotebookFailed(RuntimeError):  # noqa: N818 - it says what happened, not what is wrong
@@ -90,7 +89,8 @@ def execute(path: Path, values: Mapping[str, Any], output: Path, *, progress: bo
     with tempfile.TemporaryDirectory(prefix="trustdd-run-") as folder:
         source, partial = Path(folder) / path.with_suffix(".ipynb").name, Path(folder) / "out.ipynb"
         nbformat.write(notebook, source)
-        with _own_kernel(Path(folder)):
+        log = Path(folder) / "kernel.log"
+        with _own_kernel(Path(folder)), log.open("wb") as kernel_log:
             for attempt in (1, 2):
                 Engine.cells_done = 0
                 try:
@@ -107,7 +107,8 @@ def execute(path: Path, values: Mapping[str, Any], output: Path, *, progress: bo
                         autosave_cell_every=0,
                         start_timeout=START_TIMEOUT,
                         coalesce_streams=True,
-                        transport="ipc" if len(folder) < SOCKET_FOLDER else "tcp",
+                        sockets=_sockets(folder),
+                        kernel_log=kernel_log,
                     )
                     break
                 except PapermillExecutionError as error:
@@ -122,13 +123,25 @@ def execute(path: Path, values: Mapping[str, Any], output: Path, *, progress: bo
                     kept = _keep_stopped(failed, values)
                     where = f"in code cell {Engine.cells_done + 1}" if kept else "twice"
                     raise NotebookFailed(
-                        f"{path.name}: the kernel died {where}: {str(error).splitlines()[0]}"
+                        f"{path.name}: the kernel died {where}: {_reason(error, log)}"
                         + (f" (kept as {failed})" if kept else ""),
                         failed if kept else None,
                     ) from None
         _write(normalise(executed, values), output)
     failed.unlink(missing_ok=True)
     return output
+
+
+def _reason(error: Exception, log: Path) -> str:
+    """Say why a kernel died: its own last words, where it had any."""
+    said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return said[-1] if said else str(error).splitlines()[0]
+
+
+def _sockets(folder: str) -> str | None:
+    """Name the kernel's socket files: unlike ports, no other process may take them first."""
+    name = str(Path(folder) / "kernel")
+    return name if len(name) < SOCKET_PATH else None
 
 
 def _bar(name: str) -> dict[str, str]:
