@@ -67,7 +67,12 @@ def table(columns: Sequence[Column], rows: Sequence[Row], caption: str, identifi
         r"\centering",
         rf"\caption{{{escape(caption)}}}",
     ]
-    lines += [rf"\label{{{identifier}}}", r"\small", r"\setlength{\tabcolsep}{4pt}"]
+    lines += [
+        rf"\label{{{identifier}}}",
+        r"\vspace{3pt}",
+        r"\small",
+        r"\setlength{\tabcolsep}{4pt}",
+    ]
     lines += [r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"]
     lines += [rf"\begin{{tabular}}{{@{{}}{layout}@{{}}}}", r"\toprule"]
     spans = group_spans(columns)

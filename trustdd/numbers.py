@@ -1,15 +1,29 @@
-"""The numbers that prose quotes: computed from stored runs, written to ``numbers.json``."""
+"""The numbers that prose quotes: computed from stored runs, for the book and for a paper.
+
+``numbers.json`` is what the book's pages read, ``numbers.tex`` holds a LaTeX macro for each.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
-from trustdd.comparison import Difference, paired_difference, seeds_text, signed
+from trustdd import latex
+from trustdd.comparison import Difference, paired_difference, percent, seeds_text, signed
 from trustdd.profiles import Profile
 from trustdd.results import METRICS, Results, one_setting, reports, seeds_of, summary
-from trustdd.store import write_json
+from trustdd.store import write_json, write_text
 
 Number = float | int | str
+
+_DIGITS = dict(
+    zip(
+        "0123456789",
+        ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine"),
+        strict=True,
+    )
+)
 
 
 def numbers(results: Results) -> dict[str, Number]:
@@ -59,6 +73,32 @@ def in_words(gain: Difference) -> str:
 
 
 def write_numbers(profile: str | Path | Profile) -> Path:
-    """Write ``results/PROFILE/numbers.json``, keys sorted; see `numbers`."""
+    """Write ``results/PROFILE/numbers.json``, keys sorted, and ``numbers.tex``; see `numbers`.
+
+    Returns:
+        The path of the JSON.
+    """
     results = Results(profile)
-    return write_json(results.folder / "numbers.json", numbers(results))
+    found = numbers(results)
+    write_text(results.folder / "numbers.tex", macros(found))
+    return write_json(results.folder / "numbers.json", found)
+
+
+def macros(found: Mapping[str, Number]) -> str:
+    r"""Return a LaTeX macro for every number, in the order of their keys.
+
+    ``main.poe.auroc`` becomes ``\trustddMainPoeAuroc``; digits in a key are spelt out, since a
+    macro's name has none. Shares in [0, 1] read as percent with one decimal.
+    """
+    lines = [f"% Numbers of profile {found.get('profile', '?')}; \\input this file once."]
+    for key in sorted(found):
+        value = found[key]
+        shown = percent(value) if isinstance(value, float) else str(value)
+        lines.append(rf"\newcommand{{\{macro_name(key)}}}{{{latex.escape(shown)}}}")
+    return "\n".join(lines) + "\n"
+
+
+def macro_name(key: str) -> str:
+    """The macro of a key: ``main.poe.fpr95_std`` → ``trustddMainPoeFprNineFiveStd``."""
+    words = re.findall(r"[A-Za-z]+|\d", key)
+    return "trustdd" + "".join(_DIGITS.get(word, word[:1].upper() + word[1:]) for word in words)
