@@ -2,15 +2,16 @@
 
 Files of a run that are read here, all written by the stages below this floor:
 
-========================  =====================================================================
+========================= =====================================================================
 ``report.csv``            a row per (`ood`, `score`), see ``trustdd.detection.report``
 ``logits.safetensors``    ``in``, ``in_labels``, ``ood.NAME``; ``features.safetensors`` alike
 ``curves.csv``            `iteration`, `loss_in`, `loss_out`
-``distilled.safetensors`` and ``initial.safetensors``: the set after and before distillation
+``distilled.safetensors`` the set after distillation
+``initial.safetensors``   the set before distillation
 ``snapshots.csv``         the report's columns and `iteration`: students of the set on its way
 ``transfer.csv``          the report's columns and `network`: students of other architectures
 ``detectors.csv``         the report's columns, further values of `score`
-========================  =====================================================================
+========================= =====================================================================
 
 Torch is not imported: arrays are read with ``safetensors.numpy``.
 """
