@@ -10,17 +10,14 @@ from trustdd.show.display import finding, images, picture, table
 from trustdd.show.distilled import distillation_finding, settings
 from trustdd.show.reports import (
     against_random,
-    by_score,
     by_set,
     detection,
     detection_finding,
-    rationale,
     rationale_finding,
 )
 
 __all__ = [
     "against_random",
-    "by_score",
     "by_set",
     "data_finding",
     "detection",
@@ -32,7 +29,6 @@ __all__ = [
     "inliers",
     "ood_suite",
     "picture",
-    "rationale",
     "rationale_finding",
     "settings",
     "table",

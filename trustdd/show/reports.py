@@ -18,7 +18,7 @@ from trustdd.comparison import (
     spread,
 )
 from trustdd.numbers import in_words
-from trustdd.results import METRICS, per_run, reports, seeds_of, summary
+from trustdd.results import METRICS, reports, seeds_of, summary
 from trustdd.show.display import table
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ HEADS = {
     "fpr95": "FPR95 ↓ (OOD positive)",
     "fpr95_in": "FPR95 ↓ (InD positive)",
 }
-SCORE_NAMES = {"msp": "MSP", "maxlogit": "MaxLogit", "energy": "Energy"}
 #: outlier modes as a sentence names them
 WORDS = {"none": "ordinary distillation", "oe": "OE", "poe": "POE"}
 
@@ -117,17 +116,6 @@ def by_set(distilled: Sequence[Run], random: Sequence[Run] = (), measure: str = 
     )
 
 
-def by_score(runs: Sequence[Run], measure: str = "auroc") -> None:
-    """Display the suite mean of a measure for every score and outlier mode."""
-    frame = per_run(reports(runs), also=["score"])
-    scores = list(dict.fromkeys(frame["score"]))
-    shown = pd.DataFrame({"score": [SCORE_NAMES.get(s, s) for s in scores]})
-    for mode, part in _modes(frame).items():
-        line = over_seeds(part, ["score"], [measure]).set_index("score").loc[scores]
-        shown[style.NAMES[mode]] = _spreads(line, measure)
-    table(shown, f"{HEADS[measure]} by score, averaged over the OOD sets, in percent.")
-
-
 def against_random(distilled: Sequence[Run], random: Sequence[Run]) -> None:
     """Display distilled sets beside as many real images and outliers drawn at random."""
     mine, theirs = _modes(summary(distilled)), _modes(summary(random))
@@ -167,28 +155,6 @@ def rationale_finding(main: Sequence[Run], doubled: Sequence[Run], drawn: Sequen
         f"Of {images} synthetic images a class, to make half outliers changes the mean AUROC by "
         f"{' and '.join(budgets)}. To distil those outliers, rather than to draw them at random, "
         f"changes it by {' and '.join(choices)} ({seeds_text(len(seeds_of(main)))})."
-    )
-
-
-def rationale(main: Sequence[Run], doubled: Sequence[Run], drawn: Sequence[Run]) -> None:
-    """Display every student of the rationale with its training set, accuracy and AUROC."""
-    lines = []
-    for runs, kind in ((doubled, "distilled"), (main, "distilled"), (drawn, "random")):
-        for mode, part in _modes(summary(runs)).items():
-            ipc, beside = int(part["ipc"].iloc[0]), int(part["outlier_ipc"].iloc[0])
-            name = f"{ipc} images"
-            if mode != "none":
-                name += f" and {beside} outliers ({style.NAMES[mode]}, {kind})"
-            values = [
-                spread(float(part[c].mean()), float(part[c].std(ddof=1)))
-                for c in ("accuracy", "auroc")
-            ]
-            lines.append([name, str(ipc + beside), *values])
-    columns = ["training set, a class", "in all", HEADS["accuracy"], HEADS["auroc"]]
-    table(
-        pd.DataFrame(lines, columns=columns),
-        "Every student of this page. In percent, ± standard deviation over "
-        f"{seeds_text(len(seeds_of(main)))}; AUROC is the mean over the OOD suite.",
     )
 
 

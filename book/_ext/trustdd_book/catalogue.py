@@ -31,6 +31,8 @@ InlineParser = Callable[[str], list[nodes.Node]]
 
 #: a figure of a page's width (6.75 inches) fills the text column
 PIXELS_PER_INCH = 113
+#: wider figures do not fit a phone
+COLUMN_INCHES = 4.0
 #: what a reader may take away, in this order: suffix → name of the link
 DOWNLOADS = {
     ".csv": "data (CSV)",
@@ -123,7 +125,7 @@ def _caption(record: dict[str, Any], inline: InlineParser) -> list[nodes.Node]:
     return [heard, nodes.Text(" "), *inline(rest)]
 
 
-def _image(env: BuildEnvironment, path: Path, record: dict[str, Any]) -> nodes.image:
+def _image(env: BuildEnvironment, path: Path, record: dict[str, Any]) -> nodes.container:
     drawn = path.with_suffix(".svg")
     if not str(record.get("alt") or "").strip():
         logger.warning("catalogue entry '%s' has no alt text", record["id"], location=env.docname)
@@ -131,8 +133,11 @@ def _image(env: BuildEnvironment, path: Path, record: dict[str, Any]) -> nodes.i
         uri=source_uri(env, drawn), alt=record.get("alt", ""), classes=["catalogue-image"]
     )
     if record.get("size_inches"):
-        image["width"] = f"{round(record['size_inches'][0] * PIXELS_PER_INCH)}px"
-    return image
+        width = float(record["size_inches"][0])
+        image["width"] = f"{round(width * PIXELS_PER_INCH)}px"
+        if width > COLUMN_INCHES:
+            image["classes"].append("wide")
+    return nodes.container("", image, classes=["figure-frame"], is_div=True)
 
 
 def source_uri(env: BuildEnvironment, path: Path) -> str:
