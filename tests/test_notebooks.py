@@ -254,7 +254,7 @@ if not mark.exists():
     path.write_text(f"```{{code-cell}} ipython3\n{die_once}\n```\n")
     assert notebooks.execute(path, {}, tmp_path / "out.ipynb", progress=False).is_file()
     path = notebook(tmp_path, "import os; os.write(2, b'out of luck'); os._exit(1)")
-    with pytest.raises(notebooks.NotebookFailed, match="died in code cell 2: .*out of luck"):
+    with pytest.raises(notebooks.NotebookFailed, match=r"died in code cell 2: .*out of luck"):
         notebooks.execute(path, {}, tmp_path / "other.ipynb", progress=False)
     assert (tmp_path / "other.failed.ipynb").is_file()
 
