@@ -57,7 +57,7 @@ book: setup ## the book of PROFILE at _build/html/index.html
 	@echo "The book ($(PROFILE)): file://$(CURDIR)/$(BOOK)"
 
 test: setup ## the whole test suite; TESTS=tests/test_scores.py for a part
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --durations=10 $(TESTS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup --durations=10 $(TESTS)
 
 # ---- the rest --------------------------------------------------------------------------------
 

@@ -17,3 +17,11 @@ def results_root(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRUSTDD_RESULTS", str(root))
         yield root
+
+
+def pytest_collection_modifyitems(items):
+    """Slow tests start first; those that look at one built book share the worker that builds it."""
+    for item in items:
+        if "book" in item.fixturenames:
+            item.add_marker(pytest.mark.xdist_group("book"))
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
