@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from trustdd.networks.pooling import AveragePool
+
 
 class Network(nn.Module):
     """Images → penultimate features → logits.
@@ -71,7 +73,7 @@ class ConvNet(Network):
                 nn.Conv2d(channels if block == 0 else width, width, 3, padding=padding),
                 instance_norm(width),
                 nn.ReLU(inplace=True),
-                nn.AvgPool2d(2),
+                AveragePool(),
             ]
             padding = 1
             side //= 2
