@@ -77,7 +77,7 @@ def _interval(gain: Difference) -> str:
 def detection(runs: Sequence[Run]) -> None:
     """Display, for each outlier mode, accuracy and the suite means of every measure."""
     frame = over_seeds(summary(runs), ["outliers"], ["accuracy", *METRICS])
-    shown = pd.DataFrame({"": [style.NAMES[mode] for mode in frame["outliers"]]})
+    shown = pd.DataFrame({"outliers": [style.NAMES[mode] for mode in frame["outliers"]]})
     for column, head in HEADS.items():
         shown[head] = _spreads(frame, column)
     table(

@@ -15,6 +15,7 @@ from trustdd_book import (
     assets,
     catalogue,
     docstrings,
+    markup_repairs,
     notebook_box,
     outputs,
     profile_banner,
@@ -28,7 +29,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Register the extension's roles, directives, renderers and events."""
     for part in (
         result_role, catalogue, outputs, notebook_box, profile_banner, profile_list, assets,
-        docstrings, search_texts,
+        docstrings, markup_repairs, search_texts,
     ):  # fmt: skip
         part.setup(app)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
