@@ -41,6 +41,6 @@ if [ -z "$chosen" ]; then
 or name another one:  make PYTHON=/path/to/python3 book"
 fi
 
-echo "Setting up $folder with Python $(version "$chosen") ($(command -v "$chosen")). This happens once: about 6 GB, a few minutes."
+echo "Setting up $folder with Python $(version "$chosen") ($(command -v "$chosen")). This happens once: about 7 GB, a few minutes."
 covered "$chosen" || echo "Python $(version "$chosen") is newer than the pinned packages: one of them may need a C compiler."
 "$chosen" -m venv --clear "$folder"
