@@ -7,7 +7,9 @@ figure must find. Files are written by the package's own code.
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -18,6 +20,7 @@ import torch
 from trustdd.detection import Evaluation, report
 from trustdd.experiment import Experiment
 from trustdd.profiles import Profile, load_profile
+from trustdd.results import facts
 from trustdd.store import Run
 from trustdd.synthetic import DistilledSet
 
@@ -25,47 +28,39 @@ from trustdd.synthetic import DistilledSet
 SIGNAL = {"distilled": 4.6, "random": 3.6, "full": 6.5}
 #: how far some class stands out in the logits of an OOD image, by outlier mode
 OOD_CONFIDENCE = {"none": 3.4, "oe": 1.2, "poe": 1.0}
-TEST_IMAGES, OOD_IMAGES, CLASSES, FEATURES = 300, 120, 10, 24
-NETWORKS = ("convnet", "mlp", "lenet", "vgg11")
+TEST_IMAGES, OOD_IMAGES, CLASSES, FEATURES = 200, 60, 10, 24
+NETWORKS = ("convnet", "mlp", "lenet")
+DETECTORS = ("odin", "knn")
 
+#: every group the catalogue knows, at the least that shows an effect
 PROFILE = """\
 title: Fabricated
 description: made-up arrays for tests
 settings:
-  digits: {iterations: 20, ood_limit: 120, width: 16}
+  digits:
+    {iterations: 20, ood_limit: 60, width: 16, ood: [textures, gaussian, transposed_digits]}
 groups:
   main: {dataset: digits, ipc: 2, outliers: [none, oe, poe], seed: [0, 1, 2]}
   random_outliers:
     {dataset: digits, ipc: 2, outliers: [oe, poe], seed: [0, 1, 2], outlier_selection: random}
   random_images:
-    {dataset: digits, ipc: 2, outliers: [none, oe, poe], seed: [0, 1, 2], selection: random,
+    {dataset: digits, ipc: 2, outliers: [none, poe], seed: [0, 1, 2], selection: random,
      outlier_selection: random}
   equal_budget: {dataset: digits, ipc: 4, outliers: none, seed: [0, 1, 2]}
-  mtt: {dataset: digits, method: mtt, ipc: 2, outliers: [none, oe, poe], seed: [0, 1, 2]}
+  mtt: {dataset: digits, method: mtt, ipc: 2, outliers: [none, poe], seed: [0, 1]}
   course: {dataset: digits, ipc: 2, outliers: [none, oe, poe], seed: [0, 1, 2]}
   transfer: {dataset: digits, ipc: 2, outliers: [none, oe, poe], seed: [0, 1, 2]}
-  full_data: {dataset: digits, ipc: 2, outliers: [none, poe], seed: [0, 1, 2], selection: full}
-  ablation_ipc: {dataset: digits, ipc: [1, 2, 5, 10], outliers: [none, oe, poe], seed: [0, 1, 2]}
+  full_data: {dataset: digits, ipc: 2, outliers: none, seed: [0, 1], selection: full}
+  ablation_ipc: {dataset: digits, ipc: [1, 2], outliers: [none, poe], seed: [0, 1]}
   ablation_weight:
-    {dataset: digits, ipc: 2, outliers: [oe, poe], outlier_weight: [0.1, 0.25, 0.5, 1.0, 2.0],
-     seed: [0, 1, 2]}
-  ablation_budget:
-    {dataset: digits, ipc: 2, outliers: [oe, poe], outlier_ipc: [1, 2, 4, 8], seed: [0, 1, 2]}
+    {dataset: digits, ipc: 2, outliers: poe, outlier_weight: [0.1, 0.5], seed: [0, 1]}
+  ablation_budget: {dataset: digits, ipc: 2, outliers: poe, outlier_ipc: [2, 4], seed: [0, 1]}
   ablation_corruptions:
     dataset: digits
     ipc: 2
     outliers: poe
-    seed: [0, 1, 2]
-    corruptions:
-      - [jigsaw]
-      - [invert]
-      - [mosaic]
-      - [speckle]
-      - [invert, mosaic, speckle]
-      - [jigsaw, mosaic, speckle]
-      - [jigsaw, invert, speckle]
-      - [jigsaw, invert, mosaic]
-      - [jigsaw, invert, mosaic, speckle]
+    seed: [0, 1]
+    corruptions: [[jigsaw], [invert], [invert, mosaic, speckle]]
 """
 
 
@@ -85,7 +80,9 @@ def fabricate(profile: Profile, root: Path, groups: Iterable[str] | None = None)
 
 def fabricate_run(experiment: Experiment, run: Run) -> Run:
     """Write all files of a finished run."""
-    generator = np.random.default_rng(_number(experiment.key))
+    # not from the key, whose hash changes with every field that is added to an experiment
+    settings = {k: v for k, v in facts(run).items() if k != "key"}
+    generator = np.random.default_rng(list(repr(settings).encode()))
     _distillation(experiment, run, generator)
     evaluation = _evaluation(experiment, generator)
     run.write_tensors("logits.safetensors", evaluation.tensors())
@@ -106,10 +103,6 @@ def fabricate_run(experiment: Experiment, run: Run) -> Run:
         stage |= {"date": "2024-02-29", "commit": "0123456789ab"}
     run.path("manifest.json").write_text(json.dumps(manifest))
     return run
-
-
-def _number(text: str) -> int:
-    return int.from_bytes(text.encode(), "big") % 2**63
 
 
 def _distillation(experiment: Experiment, run: Run, generator: np.random.Generator) -> None:
@@ -164,7 +157,7 @@ def _evaluation(experiment: Experiment, generator: np.random.Generator) -> Evalu
     logits = signal * np.eye(CLASSES)[labels] + generator.normal(0, 1.2, (TEST_IMAGES, CLASSES))
     reach = OOD_CONFIDENCE[experiment.outliers]
     if experiment.outliers != "none":
-        reach += 0.9 * (experiment.outlier_selection == "random")
+        reach += 1.6 * (experiment.outlier_selection == "random")
         reach += 0.3 * abs(np.log(experiment.outlier_weight / 0.5))
         reach += (
             0.25 * max(0, 4 - len(experiment.corruptions or ())) * (experiment.outliers == "poe")
@@ -175,7 +168,7 @@ def _evaluation(experiment: Experiment, generator: np.random.Generator) -> Evalu
     features["in"] = centres[labels] + generator.normal(0, 1, (TEST_IMAGES, FEATURES))
     for place, name in enumerate(experiment.ood or ()):
         guess = generator.integers(0, CLASSES, OOD_IMAGES)
-        height = np.maximum(0.2, reach + 0.25 * (place - 2))
+        height = np.maximum(0.2, reach + 0.3 * (place - 1))
         noise = generator.normal(0, 1.0, (OOD_IMAGES, CLASSES))
         ood[name] = height * np.eye(CLASSES)[guess] + noise
         features[name] = height / 4 * centres[guess] + generator.normal(
@@ -201,7 +194,7 @@ def _further_reports(run: Run, generator: np.random.Generator) -> None:
     ]
     detectors = [
         _shifted(msp, 0.02 * (place - 1), generator).assign(score=name)
-        for place, name in enumerate(("odin", "knn", "vim", "react"))
+        for place, name in enumerate(DETECTORS)
     ]
     transfer = [
         _shifted(frame, -0.04 * place, generator).assign(network=name)
@@ -216,11 +209,29 @@ def _further_reports(run: Run, generator: np.random.Generator) -> None:
 def _shifted(frame: pd.DataFrame, by: float, generator: np.random.Generator) -> pd.DataFrame:
     moved = frame.copy()
     shift = by + generator.normal(0, 0.004)
-    for name in ("auroc", "aupr_in", "aupr_out", "accuracy"):
-        moved[name] = (moved[name] + shift).clip(0, 1)
-    for name in ("fpr95", "fpr95_in"):
-        moved[name] = (moved[name] - shift).clip(0, 1)
+    larger, smaller = ["auroc", "aupr_in", "aupr_out", "accuracy"], ["fpr95", "fpr95_in"]
+    moved[larger] = (moved[larger] + shift).clip(0, 1)
+    moved[smaller] = (moved[smaller] - shift).clip(0, 1)
     return moved
+
+
+def stored_profile(base: Path) -> Path:
+    """The path of the profile's YAML, with every run finished beside it.
+
+    Args:
+        base: pytest's base folder. Workers of one session share what lies above theirs: the
+            first one writes the runs, the others wait for it.
+    """
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "made_up"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "fabricated.yaml"
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.is_file():
+            fabricate(load_profile(write_profile(folder, name="unfinished")), folder)
+            (folder / "unfinished").rename(folder / "fabricated")
+            write_profile(folder)
+    return path
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ def over_seeds(frame: pd.DataFrame, by: Sequence[str], values: Sequence[str]) ->
     if bool((groups["seed"].count() != groups["seed"].nunique()).any()):
         raise ValueError(f"several runs of one seed under the same {', '.join(by)}")
     means, stds = groups[list(values)].mean(), groups[list(values)].std(ddof=1)
-    joined = means.join(stds, rsuffix="_std").join(groups["seed"].count().rename("seeds"))
+    joined = means.join(stds.add_suffix("_std")).join(groups["seed"].count().rename("seeds"))
     return joined.reset_index()
 
 

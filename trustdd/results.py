@@ -220,7 +220,8 @@ def arrays(run: Run, name: str) -> dict[str, np.ndarray]:
 
 def max_softmax(logits: np.ndarray) -> np.ndarray:
     """The largest softmax probability, ``[n, k] → [n]`` in (0, 1], as ``trustdd.scores.msp``."""
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True), dtype=np.float64)
+    exact = logits.astype(np.float64)
+    shifted = np.exp(exact - exact.max(axis=1, keepdims=True))
     return shifted.max(axis=1) / shifted.sum(axis=1)
 
 
