@@ -379,7 +379,7 @@ settings:
   digits: {iterations: 1, outer_loops: 1, inner_loops: 0, real_batch: 4, width: 4, depth: 1,
            training_epochs: %d, ood: [gaussian], ood_limit: 20}
 groups:
-  main: {dataset: digits, ipc: 1, outliers: poe}
+  main: {dataset: digits, ipc: 1, outliers: poe, selection: random, outlier_selection: random}
 """
 
 

@@ -14,6 +14,8 @@ from typing import Any
 
 #: seconds between two drawings of the line
 INTERVAL = 1.0
+#: rules that only gather others
+TARGETS = ("all", "runs")
 TAIL_BYTES = 400
 
 
@@ -59,7 +61,7 @@ class ProgressLine(logging.Handler):
         """The graph is known: jobs by rule."""
         stats = dict(record.stats)
         self.total = stats.pop("total", sum(stats.values()))
-        self.todo = Counter(stats)
+        self.todo = Counter({rule: n for rule, n in stats.items() if rule not in TARGETS})
 
     def on_job_info(self, record: Any) -> None:
         """A job is about to start."""
@@ -75,7 +77,7 @@ class ProgressLine(logging.Handler):
         begun = self.running.pop(record.job_id, None)
         job = self.jobs.get(record.job_id)
         self.done += 1
-        if job is not None and begun is not None:
+        if job is not None and begun is not None and job["rule"] not in TARGETS:
             self.todo[job["rule"]] -= 1
             self.took.setdefault(job["rule"], []).append(time.monotonic() - begun)
             if not self.live:
