@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from torch.optim.sgd import sgd
 from tqdm.auto import tqdm
 
 from trustdd import networks
@@ -99,16 +100,14 @@ def fit(
     """
     network.train()
     device = next(network.parameters()).device
-    optimiser = torch.optim.SGD(
-        network.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay, foreach=True
-    )
+    parameters: list[Tensor] = list(network.parameters())
+    buffers: list[Tensor | None] = [None] * len(parameters)
     steps = -(-len(images) // batch)
     prepare = normalise or (lambda batch_images: batch_images)
     loss = torch.zeros(())
     for epoch in range(epochs):
         if decay and epoch == epochs // 2 + 1:
-            for group in optimiser.param_groups:
-                group["lr"] = lr * 0.1
+            lr = lr * 0.1
         order = torch.randperm(len(images), generator=generator).tensor_split(steps)
         beside: tuple[Tensor, ...] = ()
         if isinstance(outliers, Tensor):
@@ -130,9 +129,21 @@ def fit(
             else:
                 known = network(inputs)
                 loss = training_loss(known, targets, None, outlier_weight)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            optimiser.step()
+            gradients = list(torch.autograd.grad(loss, parameters))
+            # the function behind torch.optim.SGD: the class imports a compiler, for seconds
+            with torch.no_grad():
+                sgd(
+                    parameters,
+                    gradients,
+                    buffers,
+                    lr=lr,
+                    momentum=momentum,
+                    weight_decay=weight_decay,
+                    dampening=0.0,
+                    nesterov=False,
+                    maximize=False,
+                    foreach=True,
+                )
             if watch is not None:
                 watch(known.detach(), targets, loss.detach())
         if progress is not None:
