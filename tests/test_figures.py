@@ -185,6 +185,17 @@ def test_fig05_sets_equal_budgets_and_random_against_distilled(make, stored):
     assert "95% CI" in made.caption
 
 
+@pytest.mark.parametrize("entry_id", ["fig04", "fig05", "fig16", "fig17", "fig20"])
+def test_axes_reach_as_far_as_the_spread(make, entry_id):
+    for axes in make(entry_id).figure.axes:
+        low, high = axes.get_ylim()
+        for bars in axes.collections:
+            for segment in getattr(bars, "get_segments", list)():
+                ends = np.asarray(segment)[:, 1]
+                assert ends.min() >= low
+                assert ends.max() <= max(high, 1.0)
+
+
 def test_fig05_says_which_comparison_is_lacking(stored):
     with pytest.raises(MissingArtefacts, match=r"fig05: no run with outliers none at the same"):
         FIGURES.make("fig05", stored.runs("main", "random_outliers"), profile="fabricated")

@@ -193,7 +193,7 @@ class Catalogue(Generic[Made]):
                     f"{' or '.join(entry.datasets or ('any dataset',))} by "
                     f"{' or '.join(entry.methods or ('any method',))}", (), "",
                 )  # fmt: skip
-            return require(planned, entry.files, results.profile.name)
+            return require(planned, entry.files, results.name)
 
     @contextlib.contextmanager
     def _named(self, entry: Entry) -> Iterator[None]:

@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 
 from trustdd.experiment import EVALUATION_FIELDS
-from trustdd.profiles import Profile, list_profiles, load_profile
+from trustdd.profiles import Profile, list_profiles, load_profile, profiles_folder
 from trustdd.store import Run, results_root
 
 #: fields of the experiment that stand beside the numbers of its report
@@ -78,6 +78,12 @@ class Results:
         self.root = root or results_root()
         self.folder = self.root / self.profile.name
 
+    @property
+    def name(self) -> str:
+        """What to call the profile on the command line: its name, or its file."""
+        named = profiles_folder() / f"{self.profile.name}.yaml"
+        return self.profile.name if self.profile.path == named else str(self.profile.path)
+
     def planned(self, *groups: str) -> list[Run]:
         """Return the runs of some groups, finished or not, each once.
 
@@ -96,7 +102,7 @@ class Results:
         Raises:
             MissingArtefacts: a run is not finished, or the profile lacks a group.
         """
-        return require(self.planned(*groups), files, self.profile.name)
+        return require(self.planned(*groups), files, self.name)
 
     def _no_group(self, group: str) -> MissingArtefacts:
         name = self.profile.name
@@ -113,6 +119,11 @@ class Results:
 
 def require(runs: Sequence[Run], files: Sequence[str], profile: str) -> list[Run]:
     """Return `runs` if each holds all of `files`.
+
+    Args:
+        runs: of one profile.
+        files: names of files.
+        profile: its name on the command line.
 
     Raises:
         MissingArtefacts: naming the experiments and the command that makes them.

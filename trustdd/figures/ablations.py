@@ -99,9 +99,7 @@ def _sweep(sweep: Sweep, runs: Sequence[Run], frame: pd.DataFrame, width: float)
         panel.set_xticks(values, [f"{v:g}" for v in values])
         panel.set_xticks([], minor=True)
         panel.set_ylabel(METRIC_NAMES[metric])
-        low = means[metric] - means[f"{metric}_std"].fillna(0)
-        high = means[metric] + means[f"{metric}_std"].fillna(0)
-        share_axis(panel, np.r_[low, high])
+        share_axis(panel, frame, ["outliers", sweep.column], metric)
     for panel in axes[-columns:]:
         panel.set_xlabel(sweep.label)
     caption = (

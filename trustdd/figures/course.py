@@ -45,7 +45,7 @@ def fig09(runs: Sequence[Run], width: float) -> MadeFigure:
             x, values = _by_iteration(frame[frame["outliers"] == mode], metric)
             band(panel, x, values, mode)
         panel.set_ylabel(METRIC_NAMES[metric])
-        share_axis(panel, frame[metric])
+        share_axis(panel, frame, ["outliers", "iteration"], metric)
     for panel in axes[-columns:]:
         panel.set_xlabel("iteration of distillation")
     caption = (

@@ -252,7 +252,7 @@ def fig16(runs: Sequence[Run], width: float) -> MadeFigure:
     axes.set_xticks(range(len(scores)), [SCORES.get(s, s) for s in scores])
     axes.set_xlim(-0.6, len(scores) - 0.4)
     axes.set_ylabel(METRIC_NAMES["auroc"])
-    share_axis(axes, frame["auroc"])
+    share_axis(axes, frame, ["score", "outliers"], "auroc")
     means = over_seeds(frame, ["score", "outliers"], ["auroc", "fpr95"])
     caption = (
         f"{finding}. Mean AUROC over the OOD suite for each detection score "

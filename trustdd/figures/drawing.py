@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from trustdd import style
 
@@ -80,20 +81,27 @@ def band(
         axes.fill_between(x, mean - std, mean + std, color=colour, alpha=0.18, linewidth=0)
 
 
-def share_axis(axes: Axes, values: Sequence[float] | np.ndarray, *, least: float = 0.02) -> None:
-    """Set a y axis to shares in [0, 1], zoomed to the values, shown in percent.
+def share_axis(
+    axes: Axes, frame: pd.DataFrame, by: Sequence[str], metric: str, *, least: float = 0.02
+) -> None:
+    """Set a y axis to shares in [0, 1], zoomed to what is drawn, shown in percent.
 
     Args:
         axes: where.
-        values: everything drawn on it.
+        frame: a row a seed and setting.
+        by: the columns that name a setting; each is drawn as its seeds, mean and spread.
+        metric: the column drawn.
         least: the least range shown, so that noise does not look like an effect.
     """
-    shown = np.asarray(values, dtype=float)
+    settings = frame.groupby(list(by))[metric]
+    mean, std = settings.mean(), settings.std(ddof=1).fillna(0)
+    shown = np.r_[frame[metric], mean - std, mean + std]
     low, high = float(np.nanmin(shown)), float(np.nanmax(shown))
     room = max(high - low, least)
     middle = (low + high) / 2
-    bottom = max(0.0, middle - 0.62 * room)
-    top = min(1.0 + 0.06 * room, middle + 0.62 * room)
+    bottom = max(0.0, middle - 0.6 * room)
+    # a mark at 100% is drawn whole, a spread beyond it is not
+    top = min(1.0 + 0.06 * room, middle + 0.6 * room)
     axes.set_ylim(bottom, top)
     style.percent_axis(axes.yaxis)
     axes.grid(axis="y")

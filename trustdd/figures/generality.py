@@ -47,7 +47,7 @@ def fig17(runs: Sequence[Run], width: float) -> MadeFigure:
         panel.set_xticks(range(len(networks)), [NETWORKS.get(n, n) for n in networks])
         panel.set_xlim(-0.6, len(networks) - 0.4)
         panel.set_ylabel(METRIC_NAMES[metric])
-        share_axis(panel, frame[metric])
+        share_axis(panel, frame, ["network", "outliers"], metric)
     caption = (
         f"{finding}. Students of other architectures trained on the sets that were distilled with "
         f"a ConvNet ({setting_name(chosen[0].experiment)}). {SPREAD_NOTE}"
@@ -126,7 +126,8 @@ def fig18(runs: Sequence[Run], width: float) -> MadeFigure:
         f"{finding}. Penultimate features of InD test images and OOD images, projected on the two "
         f"main directions of the InD features of each student (seed {seed}, "
         f"{setting_name(chosen[0].experiment)}; no unit). The AUROC is that of the distance to the "
-        "nearest class mean in the full feature space, mean over OOD sets and seeds."
+        "nearest class mean of the same InD images in the full feature space, mean over OOD sets "
+        "and seeds."
     )
     alt = (
         "Scatter plots of features in two dimensions, one panel per outlier mode, InD images in "

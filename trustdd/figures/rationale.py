@@ -87,7 +87,7 @@ def fig04(runs: Sequence[Run], width: float) -> MadeFigure:
     axes.set_xticks(range(len(settings)), names)
     axes.set_xlim(-0.6, len(settings) - 0.4)
     axes.set_ylabel(METRIC_NAMES["accuracy"])
-    share_axis(axes, frame["accuracy"])
+    share_axis(axes, frame, [*SETTING, "selection", "outliers"], "accuracy")
     means = over_seeds(frame, [*SETTING, "selection", "outliers"], ["accuracy"])
     caption = (
         f"{finding}. Test accuracy of students on InD images. {SPREAD_NOTE} "
@@ -173,7 +173,8 @@ def fig05(runs: Sequence[Run], width: float) -> MadeFigure:
             axes = grid[row, column]
             for place, (_, _, rows, mode, hollow) in enumerate(entries):
                 dots(axes, place, rows[metric], mode, hollow=hollow)
-            share_axis(axes, pd.concat([rows[metric] for _, _, rows, _, _ in entries]))
+            drawn = pd.concat([rows.assign(setting=label) for _, label, rows, _, _ in entries])
+            share_axis(axes, drawn, ["setting"], metric)
             axes.set_xlim(-0.5, len(entries) - 0.5)
             axes.set_xticks(
                 range(len(entries)), [label for _, label, *_ in entries],

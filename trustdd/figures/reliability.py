@@ -147,7 +147,7 @@ def fig20(runs: Sequence[Run], width: float) -> MadeFigure:
         _plain_log(panel)
         panel.set_xlabel(label)
         panel.set_ylabel(METRIC_NAMES["auroc"])
-        share_axis(panel, frame["auroc"])
+        share_axis(panel, frame, ["selection", "outliers"], "auroc")
     distilling = frame[frame["selection"] == "distilled"]["distillation_seconds"].mean()
     caption = (
         f"{finding}. Mean AUROC against the bytes of the training set, as stored, and against the "
