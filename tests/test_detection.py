@@ -12,7 +12,8 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from trustdd.detection import detect, evaluate, report
 from trustdd.distillation import distill
 from trustdd.experiment import Experiment
-from trustdd.pipeline import complete, evaluated, run_stage
+from trustdd.pipeline import evaluated, run_stage
+from trustdd.stages import complete
 from trustdd.store import Run
 from trustdd.training import train_student
 

@@ -19,6 +19,7 @@ import trustdd
 from trustdd import book_source, source_hash, stages
 from trustdd.experiment import Experiment
 from trustdd.profiles import load_profile
+from trustdd.stages import published_runs
 from trustdd.store import Run
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -214,14 +215,14 @@ def test_runs_in_git_are_published(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     path = tmp_path / "mine.yaml"
     path.write_text("groups:\n  main: {seed: [0, 1]}\n")
     profile = load_profile(path)
-    assert plan.published_runs(profile) == set()
+    assert published_runs(profile.name) == set()
     first, second = (Run.of(e, "mine") for e in profile.experiments())
     for run in (first, second):
         run.record("distill", [], 0.0)
     subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
     manifest = str(first.path("manifest.json"))
     subprocess.run(["git", "-C", str(tmp_path), "add", "--force", manifest], check=True)
-    assert plan.published_runs(profile) == {first.experiment.key}
+    assert published_runs(profile.name) == {first.experiment.key}
 
 
 # -- the line on the terminal -----------------------------------------------------------------

@@ -19,8 +19,8 @@ _HOME = {
     "load_distilled": "distillation",
     "train_student": "training",
     "detect": "detection",
-    "complete": "pipeline",
-    "complete_all": "pipeline",
+    "complete": "stages",
+    "complete_all": "stages",
 }
 _MODULES = (
     "augmentation", "corruptions", "defaults", "detection", "distillation", "experiment",
@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from trustdd.distillation import distill as distill
     from trustdd.distillation import load_distilled as load_distilled
     from trustdd.experiment import Experiment as Experiment
-    from trustdd.pipeline import complete as complete
-    from trustdd.pipeline import complete_all as complete_all
     from trustdd.profiles import load_profile as load_profile
+    from trustdd.stages import complete as complete
+    from trustdd.stages import complete_all as complete_all
     from trustdd.training import train_student as train_student
 
 

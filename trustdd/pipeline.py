@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 
 import pandas as pd
 
@@ -12,7 +11,6 @@ from trustdd.distillation import device_name, distill, load_distilled, peak_memo
 from trustdd.experiment import EVALUATION_FIELDS, Experiment
 from trustdd.inputs import load_inputs
 from trustdd.outliers import outlier_source
-from trustdd.profiles import Profile
 from trustdd.store import Run
 from trustdd.training import resolve_device, train_on_real, train_student
 
@@ -49,32 +47,6 @@ def evaluated(run: Run) -> bool:
     """Tell whether a run's student was tested on the suite that its experiment names now."""
     tested = run.manifest().get("evaluate", {}).get("settings")
     return run.done("evaluate") and tested == _evaluation_settings(run.experiment)
-
-
-def complete(
-    experiment: Experiment, profile: str | Profile = "quick", progress: bool = True
-) -> Run:
-    """Do whatever is not done yet of an experiment, and return its run.
-
-    Args:
-        experiment: the settings.
-        profile: under whose results the run is stored.
-        progress: show bars.
-
-    Returns:
-        The finished run; `Run.read_frame("report.csv")` is its detection report.
-    """
-    run = Run.of(experiment, profile if isinstance(profile, str) else profile.name)
-    for stage in STAGES:
-        run_stage(stage, run, progress)
-    return run
-
-
-def complete_all(
-    experiments: Sequence[Experiment], profile: str | Profile = "quick", progress: bool = True
-) -> list[Run]:
-    """Do whatever is not done yet of several experiments, in order; see `complete`."""
-    return [complete(experiment, profile, progress) for experiment in experiments]
 
 
 def _evaluation_settings(experiment: Experiment) -> dict[str, object]:

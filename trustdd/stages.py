@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from trustdd.experiment import Experiment
+from trustdd.profiles import Profile
 from trustdd.source_hash import source_hash
-from trustdd.store import Run, write_json, write_text
+from trustdd.store import Run, results_root, write_json, write_text
 
 STAGES = ("distill", "evaluate")
 #: what runs in each stage; of the pipeline only its own file, since it calls every stage
@@ -83,6 +85,53 @@ def bring_up_to_date(run: Run, stage: str, *, keep: bool = False, progress: bool
             return False
         _make(run, stage, source, progress)
     return True
+
+
+def complete(
+    experiment: Experiment, profile: str | Profile = "quick", progress: bool = True
+) -> Run:
+    """Do whatever is not done yet of an experiment, and return its run.
+
+    A stage that other source made is made again, unless the run is published, see
+    `published_runs`.
+
+    Args:
+        experiment: the settings.
+        profile: under whose results the run is stored.
+        progress: show bars.
+
+    Returns:
+        The finished run; `Run.read_frame("report.csv")` is its detection report.
+    """
+    return complete_all([experiment], profile, progress)[0]
+
+
+def complete_all(
+    experiments: Sequence[Experiment], profile: str | Profile = "quick", progress: bool = True
+) -> list[Run]:
+    """Do whatever is not done yet of several experiments, in order; see `complete`."""
+    name = profile if isinstance(profile, str) else profile.name
+    published = published_runs(name)
+    runs = [Run.of(experiment, name) for experiment in experiments]
+    for run in runs:
+        for stage in STAGES:
+            keep = run.experiment.key in published
+            bring_up_to_date(run, stage, keep=keep, progress=progress)
+    return runs
+
+
+def published_runs(profile: str) -> set[str]:
+    """Keys of a profile's runs whose artefacts are in git: taken as they are, whatever made them.
+
+    They may have cost days on another machine. Where there is no git nothing counts as published.
+    """
+    folder = results_root() / profile / "runs"
+    command = ["git", "-C", str(folder), "ls-files", "--", "*/manifest.json"]
+    try:
+        listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return set()
+    return {line.split("/")[0] for line in listed.splitlines()}
 
 
 def _make(run: Run, stage: str, source: str, progress: bool) -> None:

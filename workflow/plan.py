@@ -6,7 +6,6 @@ import ast
 import hashlib
 import json
 import re
-import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from trustdd.experiment import Experiment
 from trustdd.profiles import Profile
 from trustdd.source_hash import source_hash
 from trustdd.stages import finished, stage_source
-from trustdd.store import Run, results_root
+from trustdd.store import Run
 
 Settings = dict[str, tuple[Experiment, ...]]
 
@@ -42,20 +41,6 @@ def stage_params(stage: str, experiments: Sequence[Experiment], kept: bool) -> l
     settings = [json.dumps(e.to_dict(), sort_keys=True) for e in experiments]
     sources = ["kept"] if kept else sorted({stage_source(stage, e) for e in experiments})
     return settings + sources
-
-
-def published_runs(profile: Profile) -> set[str]:
-    """Keys of the runs whose artefacts are in git: taken as they are, whatever made them.
-
-    They may have cost days on another machine. Where there is no git nothing counts as published.
-    """
-    folder = results_root() / profile.name / "runs"
-    command = ["git", "-C", str(folder), "ls-files", "--", "*/manifest.json"]
-    try:
-        listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return set()
-    return {line.split("/")[0] for line in listed.splitlines()}
 
 
 def drop_stamps(profile: Profile, folder: Path, settings: Settings, stages: Iterable[str]) -> None:
