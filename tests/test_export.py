@@ -125,6 +125,12 @@ def test_record_says_what_it_was_made_from(profile, fig10):
     assert str(profile.path.parent) not in json.dumps(record)
 
 
+def test_optional_artefacts_enter_the_record(profile):
+    record = TABLES.show("tab11", profile=profile).record
+    names = {path.split("/")[1] for path in record["inputs"]}
+    assert names == {"report.csv", "detectors.csv"}
+
+
 def test_a_figure_of_one_seed_records_that_seed_alone(profile):
     record = FIGURES.show("fig07", profile=profile).record
     assert record["seeds"] == [0]

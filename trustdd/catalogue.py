@@ -41,6 +41,7 @@ class Entry:
         maker: the function that makes it, ``"module:function"`` inside the package's folder.
         also: groups that enter too where the profile has them; ``"*"`` is every group.
         files: what each run must hold; none where settings and data suffice.
+        optional: what enters too where it is there.
         width: ``"column"`` or ``"page"``, of a figure.
         datasets: it takes only experiments on these; on any where empty.
         methods: it takes only experiments by these; by any where empty.
@@ -53,6 +54,7 @@ class Entry:
     maker: str
     also: tuple[str, ...] = ()
     files: tuple[str, ...] = ("report.csv",)
+    optional: tuple[str, ...] = ()
     width: str = "page"
     datasets: tuple[str, ...] = ()
     methods: tuple[str, ...] = ()

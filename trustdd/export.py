@@ -101,6 +101,8 @@ class Described(Protocol):
     def page(self) -> str: ...  # noqa: D102
     @property
     def files(self) -> tuple[str, ...]: ...  # noqa: D102
+    @property
+    def optional(self) -> tuple[str, ...]: ...  # noqa: D102
 
 
 # -- where, and from what ---------------------------------------------------------------------
@@ -165,7 +167,7 @@ def describe(
             for run, manifest in zip(runs, manifests, strict=False)
             for stage in manifest.values()
             for name, digest in stage["files"].items()
-            if name in entry.files
+            if name in (*entry.files, *entry.optional)
         },
         "commit": ", ".join(_distinct(stages, "commit")),
         "python": ", ".join(_distinct(stages, "python")),

@@ -47,7 +47,7 @@ FIGURES: Catalogue[MadeFigure] = Catalogue(
         Entry("fig15", "ROC and precision–recall curves", ("main",),
               "notebooks/03_detection", "detection:fig15", files=LOGITS),
         Entry("fig16", "Detection scores compared", ("main",),
-              "notebooks/03_detection", "detection:fig16"),
+              "notebooks/03_detection", "detection:fig16", optional=("detectors.csv",)),
         Entry("fig17", "Transfer to other architectures", ("transfer",), "book/generality",
               "generality:fig17", files=("transfer.csv",)),
         Entry("fig18", "Features of InD and OOD images", ("main",), "book/generality",

@@ -188,7 +188,7 @@ def _cost_finding(means: pd.DataFrame) -> str:
     smaller = f"{_times(space)} {'smaller' if space > 1 else 'larger'} than the full data"
     faster = f"{_times(time)} {'faster' if time > 1 else 'slower'}"
     gap = f"{abs(100 * accuracy):.1f} points {'less' if accuracy > 0 else 'more'} accurate"
-    return f"Distilled sets are {smaller}; their students train {faster} and are {gap} at best"
+    return f"Distilled sets are {smaller}; students train {faster}, the best of them {gap}"
 
 
 def _times(ratio: float) -> str:
