@@ -187,7 +187,9 @@ def test_unknown_ids_and_widths_name_what_is_allowed(profile):
 
 def test_missing_artefacts_name_the_entry(profile, tmp_path, monkeypatch):
     monkeypatch.setenv("TRUSTDD_RESULTS", str(tmp_path / "empty"))
-    with pytest.raises(MissingArtefacts, match=r"figure fig02: .*make book PROFILE=\S+fabricated.yaml"):
+    with pytest.raises(
+        MissingArtefacts, match=r"figure fig02: .*make book PROFILE=\S+fabricated.yaml"
+    ):
         FIGURES.show("fig02", profile=profile)
     with pytest.raises(MissingArtefacts, match=r"table tab06: .*imagenette"):
         TABLES.collect("tab06", profile)
