@@ -7,6 +7,8 @@ from typing import Any
 from sphinx.application import Sphinx
 
 VARIABLES = ("attribute", "data", "property")
+#: in characters
+LONGEST_SIGNATURE = 400
 #: docstrings of variables between the two handlers
 written: dict[str, list[str]] = {}
 
@@ -43,7 +45,17 @@ def variables_as_written(
         lines[:] = written.pop(name)
 
 
+def short_signature(
+    app: Sphinx, what: str, name: str, subject: Any, options: Any, signature: str, returns: str
+) -> tuple[str, str] | None:
+    """Leave out a class's signature that is longer than a paragraph: its fields are listed."""
+    if what == "class" and signature and len(signature) > LONGEST_SIGNATURE:
+        return "(*, …)", ""
+    return None
+
+
 def setup(app: Sphinx) -> None:
     """Register the events, one before napoleon's and one after."""
     app.connect("autodoc-process-docstring", returns_as_prose, priority=400)
     app.connect("autodoc-process-docstring", variables_as_written, priority=600)
+    app.connect("autodoc-process-signature", short_signature)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from docutils import nodes
+from sphinx import addnodes
 from sphinx.application import Sphinx
 
 NAME = "search-texts.js"
@@ -30,17 +31,29 @@ SCRIPT = """\
 
 
 def section_html(node: nodes.Element) -> str:
-    """A document's text with its sections' anchors, and nothing else of its structure."""
+    """A document's text with the anchors that search leads to, and no other structure."""
     pieces = []
     for child in node.children:
         if isinstance(child, nodes.section):
-            anchor = html.escape(child["ids"][0]) if child["ids"] else ""
-            pieces.append(f'<section id="{anchor}">{section_html(child)}</section>')
+            pieces.append(_anchored(child["ids"], section_html(child)))
+        elif isinstance(child, nodes.definition_list):
+            for item in child.children:
+                names = [name for term in item.findall(nodes.term) for name in term["ids"]]
+                pieces.append(_anchored(names, html.escape(_text(item))))
         elif isinstance(child, nodes.title | nodes.comment | nodes.raw):
             continue
+        elif child.children and any(child.findall(nodes.definition_list)):
+            pieces.append(section_html(child))
         else:
             pieces.append(html.escape(_text(child)) + "\n")
     return "".join(pieces)
+
+
+def _anchored(names: list[str], content: str) -> str:
+    for name in names[1:]:
+        content = f'<div id="{html.escape(name)}">{content}</div>'
+    first = f' id="{html.escape(names[0])}"' if names else ""
+    return f"<section{first}>{content}</section>\n"
 
 
 def _text(node: nodes.Node) -> str:
@@ -49,9 +62,12 @@ def _text(node: nodes.Node) -> str:
 
 
 def _hidden(node: nodes.Node) -> bool:
+    """Whether a text is code, markup of another kind, or the key of a citation."""
     parent = node.parent
     while parent is not None:
         if isinstance(parent, nodes.raw | nodes.literal_block | nodes.comment):
+            return True
+        if isinstance(parent, addnodes.pending_xref) and parent.get("refdomain") == "cite":
             return True
         parent = parent.parent
     return False
