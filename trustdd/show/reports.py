@@ -106,6 +106,8 @@ def by_set(distilled: Sequence[Run], random: Sequence[Run] = (), measure: str = 
     for mode in _modes(frames["distilled"]):
         for kind, frame in frames.items():
             part = frame[frame["outliers"] == mode]
+            if part.empty:
+                continue
             line = over_seeds(part, ["ood"], [measure]).set_index("ood").loc[counts.index]
             head = style.NAMES[mode] + (f" · {kind}" if random else "")
             shown[head] = _spreads(line, measure)
@@ -120,8 +122,8 @@ def against_random(distilled: Sequence[Run], random: Sequence[Run]) -> None:
     """Display distilled sets beside as many real images and outliers drawn at random."""
     mine, theirs = _modes(summary(distilled)), _modes(summary(random))
     lines = []
-    for mode, ours in mine.items():
-        other = theirs[mode]
+    for mode in (m for m in mine if m in theirs):
+        ours, other = mine[mode], theirs[mode]
         for measure in ("accuracy", "auroc"):
             pair = [
                 spread(float(part[measure].mean()), float(part[measure].std(ddof=1)))

@@ -79,8 +79,8 @@ REDIRECT = """<!doctype html>
 
 
 def write_front_door(app: Sphinx, exception: Exception | None) -> None:
-    """Write ``index.html``, which leads to the landing page."""
-    if exception is None and app.builder.name == "html":
+    """Write ``index.html``, which leads to the landing page, unless that is its name."""
+    if exception is None and app.builder.name == "html" and app.config.root_doc != "index":
         page = REDIRECT.format(title=app.config.html_title, address=f"{app.config.root_doc}.html")
         (Path(app.outdir) / "index.html").write_text(page, encoding="utf-8")
 

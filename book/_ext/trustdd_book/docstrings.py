@@ -56,6 +56,7 @@ def short_signature(
 
 def setup(app: Sphinx) -> None:
     """Register the events, one before napoleon's and one after."""
+    app.setup_extension("sphinx.ext.autodoc")
     app.connect("autodoc-process-docstring", returns_as_prose, priority=400)
     app.connect("autodoc-process-docstring", variables_as_written, priority=600)
     app.connect("autodoc-process-signature", short_signature)

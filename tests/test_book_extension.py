@@ -1,0 +1,256 @@
+"""The book's Sphinx extension, on a book of a few lines."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+pytest.importorskip("myst_nb", reason="the book's packages are not installed")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "book" / "_ext"))
+
+from sphinx.application import Sphinx
+from sphinx.util.docutils import docutils_namespace
+from trustdd_book.notebook_box import assignments
+from trustdd_book.tables import parse_markdown_table
+
+SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="486pt" height="100pt"/>'
+RECORD = {
+    "kind": "figure", "id": "fig12", "title": "Images per class", "finding": "More help.",
+    "caption": "More help. Means over seeds.", "alt": "A line that rises with IPC.",
+    "page": "notebooks/03_detection", "path": "results/quick/figures/fig12.json",
+    "profile": "quick", "variant": False, "seeds": [0, 1, 2], "commit": "0123456789ab",
+    "device": "cpu, 1 threads", "date": "2024-02-29", "wall_seconds": 90.0,
+    "command": "trustdd figure fig12 --profile quick", "size_inches": [6.75, 2.0],
+}  # fmt: skip
+TABLE = """\
+| OOD set | AUROC · OE | AUROC · POE |
+| :--- | ---: | ---: |
+| *digits, IPC 2* |  |  |
+| text\\_ures | **98.1** ± 0.3 | 97.0 ± 0.2 |
+"""
+
+
+class Book:
+    """A source folder of a few pages, and what Sphinx makes of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.source, self.out = folder / "source", folder / "out"
+        results = self.source / "results" / "quick"
+        for kind in ("figures", "tables"):
+            (results / kind).mkdir(parents=True)
+        note = {"name": "quick", "title": "Quick", "description": "shrunk"}
+        self.write("profile.json", json.dumps(note))
+        self.write("results/quick/numbers.json", json.dumps({"main.poe.auroc": 0.97126}))
+        self.write("results/quick/figures/fig12.json", json.dumps(RECORD))
+        self.write("results/quick/figures/fig12.svg", SVG)
+        self.write("results/quick/figures/fig12.csv", "ipc,auroc\n1,0.9\n")
+        table = {**RECORD, "kind": "table", "id": "tab03", "caption": "Better. In percent."}
+        self.write("results/quick/tables/tab03.json", json.dumps(table))
+        self.write("results/quick/tables/tab03.md", TABLE)
+
+    def write(self, name: str, text: str) -> None:
+        path = self.source / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+    def build(self) -> str:
+        """Build and return what Sphinx warned of."""
+        warnings = io.StringIO()
+        settings = {
+            "extensions": ["myst_nb", "trustdd_book"], "nb_execution_mode": "off", "numfig": True,
+            "numfig_format": {"figure": "Figure %s", "table": "Table %s"},
+            "exclude_patterns": ["results/**"], "html_theme": "basic", "master_doc": "index",
+        }  # fmt: skip
+        with docutils_namespace():
+            Sphinx(
+                str(self.source), None, str(self.out), str(self.out / ".doctrees"), "html",
+                confoverrides=settings, status=None, warning=warnings,
+            ).build()  # fmt: skip
+        lines = re.sub(r"\x1b\[[\d;]*m", "", warnings.getvalue()).splitlines()
+        return "\n".join(line for line in lines if "npm ci" not in line)
+
+    def html(self, name: str = "index") -> str:
+        return (self.out / f"{name}.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Book:
+    return Book(tmp_path)
+
+
+def test_a_number_is_read_from_the_results_and_read_anew(book: Book) -> None:
+    book.write("index.md", "# Page\n\nIt is {result}`main.poe.auroc | .1%`.\n")
+    assert book.build() == ""
+    assert ">97.1%<" in book.html()
+    # a page is written again when the results change, though its own source did not
+    book.write("results/quick/numbers.json", json.dumps({"main.poe.auroc": 0.5}))
+    assert book.build() == ""
+    assert ">50.0%<" in book.html()
+
+
+def test_a_missing_number_is_a_warning_that_offers_the_nearest(book: Book) -> None:
+    book.write("index.md", "# Page\n\nIt is {result}`main.po.auroc`.\n")
+    said = book.build()
+    assert "result 'main.po.auroc'" in said
+    assert "nearest: main.poe.auroc" in said
+
+
+def test_a_figure_has_the_number_of_its_id_wherever_it_stands(book: Book) -> None:
+    book.write(
+        "index.md",
+        "# Page\n\n{numref}`fig12` and {numref}`tab03`.\n\n"
+        "```{catalogue} tab03\n```\n\n```{catalogue} fig12\n```\n",
+    )
+    assert book.build() == ""
+    html = book.html()
+    assert re.search(r'<a [^>]*href="#fig12"><span[^>]*>Figure 12</span>', html)
+    assert '<span class="caption-number">Figure 12 </span>' in html
+    assert '<span class="caption-number">Table 3 </span>' in html
+    assert 'alt="A line that rises with IPC."' in html
+    # the finding stands in the picture: heard, not shown twice
+    assert html.count("More help.") == 1
+    assert "Means over seeds." in html
+
+
+def test_provenance_is_folded_under_a_figure_with_what_can_be_taken(book: Book) -> None:
+    book.write("index.md", "# Page\n\n```{catalogue} fig12\n```\n")
+    book.build()
+    details = re.search(r"<details>.*?</details>", book.html(), re.DOTALL)
+    assert details
+    for fact in ("Profile quick", "seeds 0, 1, 2", "0123456789ab", "2024-02-29", "90 s"):
+        assert fact in details[0]
+    words = re.sub(r"<[^>]+>", "", details[0])
+    assert "Make it again: trustdd figure fig12 --profile quick" in words
+    links = re.findall(r'href="([^"]+)"', details[0])
+    assert sorted(Path(link).suffix for link in links) == [".csv", ".json", ".svg"]
+    assert all((book.out / link).is_file() for link in links)
+
+
+def test_an_echo_is_unnumbered_and_points_home(book: Book) -> None:
+    book.write(
+        "index.md", "# Page\n\n```{catalogue} fig12\n:echo:\n```\n\n```{toctree}\nhome\n```\n"
+    )
+    book.write("home.md", "# Home\n\n```{catalogue} fig12\n```\n")
+    assert book.build() == ""
+    assert "caption-number" not in book.html()
+    assert 'href="home.html#fig12"' in book.html()
+
+
+def test_an_entry_that_was_not_made_is_a_warning(book: Book) -> None:
+    book.write("index.md", "# Page\n\n```{catalogue} fig13\n```\n")
+    assert "catalogue entry 'fig13' is not in" in book.build()
+
+
+def test_a_figure_without_alt_text_is_a_warning(book: Book) -> None:
+    book.write("results/quick/figures/fig12.json", json.dumps({**RECORD, "alt": " "}))
+    book.write("index.md", "# Page\n\n```{catalogue} fig12\n```\n")
+    assert "'fig12' has no alt text" in book.build()
+
+
+def notebook(cells: list[Any]) -> str:
+    built = nbformat.v4.new_notebook(cells=cells)
+    built.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
+    built.metadata["language_info"] = {"name": "python"}
+    return nbformat.writes(built)
+
+
+def code(source: str, *tags: str, **bundle: Any) -> Any:
+    outputs = [nbformat.v4.new_output("display_data", data=bundle)] if bundle else []
+    return nbformat.v4.new_code_cell(source, metadata={"tags": list(tags)}, outputs=outputs)
+
+
+def test_a_notebook_shows_the_entry_that_it_made_itself(book: Book) -> None:
+    variant = {
+        **RECORD, "variant": True, "caption": "Another finding. Other seeds.",
+        "path": "results/quick/variants/0123abcd/fig12.json",
+    }  # fmt: skip
+    book.write("results/quick/variants/0123abcd/fig12.json", json.dumps(variant))
+    book.write("results/quick/variants/0123abcd/fig12.svg", SVG)
+    shown = {"application/vnd.trustdd.entry+json": variant, "image/png": "AAAA"}
+    title = nbformat.v4.new_markdown_cell("# Page\n\nSee {numref}`fig12`.")
+    book.write("index.ipynb", notebook([title, code("show()", **shown)]))
+    assert book.build() == ""
+    html = book.html()
+    assert '<span class="caption-number">Figure 12 </span>' in html
+    assert "Other seeds." in html
+    assert "Profile quick (other parameters)" in html
+    assert "data:image/png" not in html
+
+
+def test_a_notebook_shows_pictures_and_frames_that_are_no_entries(book: Book) -> None:
+    dot = (
+        b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x01\x00\x00\x00\x01\x08\x00\x00\x00\x00"
+        b":~\x9bU\x00\x00\x00\nIDATx\x9cc`\x00\x00\x00\x02\x00\x01H\xaf\xa4q\x00\x00\x00\x00IEND"
+        b"\xaeB`\x82"
+    )
+    png = base64.b64encode(dot).decode()
+    picture = {
+        "kind": "picture", "png": png, "alt": "A dot.", "caption": "A *dot*.", "width": 10,
+    }  # fmt: skip
+    frame = {"kind": "frame", "columns": ["set", "AUROC"], "rows": [["`a`", "1.0"]], "caption": ""}
+    mime = "application/vnd.trustdd.entry+json"
+    title = nbformat.v4.new_markdown_cell("# Page")
+    cells = [title, code("a()", **{mime: picture}), code("b()", **{mime: frame})]
+    book.write("index.ipynb", notebook(cells))
+    assert book.build() == ""
+    html = book.html()
+    assert re.search(r'<img[^>]*alt="A dot\."', html)
+    assert "A <em>dot</em>." in html
+    assert re.search(r"<td[^>]*><p>1\.0</p></td>", html)
+    assert "caption-number" not in html
+
+
+def test_the_box_names_the_command_and_the_values_of_this_run(book: Book) -> None:
+    cells = [
+        nbformat.v4.new_markdown_cell("# Page"),
+        code('profile = "quick"  # whose results\nipc = 2  # images per class\n', "parameters"),
+        code("# Parameters\nipc = 5\n", "injected-parameters"),
+        nbformat.v4.new_markdown_cell("```{run-this-page}\nipc=10 compared_with=[]\n```"),
+    ]
+    book.write("notebooks/03_detection.ipynb", notebook(cells))
+    book.write("index.md", "# Book\n\n```{toctree}\nnotebooks/03_detection\n```\n")
+    assert book.build() == ""
+    html = book.html("notebooks/03_detection")
+    words = re.sub(r"<[^>]+>", "", html)
+    assert "trustdd run notebooks/03_detection.md --profile quick" in words
+    assert "-p ipc=10 -p" in words
+    rows = re.findall(r"<tr.*?</tr>", html, re.DOTALL)
+    row = next(re.sub(r"<[^>]+>", " ", r).split() for r in rows if "images per class" in r)
+    assert row == ["ipc", "5", "images", "per", "class"]
+    # papermill's cell itself is not shown
+    assert "# Parameters" not in words
+
+
+def test_assignments_keep_their_comments() -> None:
+    found = assignments('data_root = "a # b"  # where\nseeds: list[int] = [0, 1]\nimport os\n')
+    assert [(p.name, p.value, p.meaning) for p in found] == [
+        ("data_root", "'a # b'", "where"),
+        ("seeds", "[0, 1]", ""),
+    ]
+
+
+def test_a_pipe_table_keeps_bars_that_are_escaped() -> None:
+    header, rows, right = parse_markdown_table("| a | b |\n| --- | ---: |\n| x \\| y | 1 |\n")
+    assert header == ["a", "b"]
+    assert rows == [["x \\| y", "1"]]
+    assert right == [False, True]
+    with pytest.raises(ValueError, match="no Markdown table"):
+        parse_markdown_table("no table")
+
+
+def test_a_table_spans_its_sections_and_groups_its_heads(book: Book) -> None:
+    book.write("index.md", "# Page\n\n```{catalogue} tab03\n```\n")
+    assert book.build() == ""
+    html = book.html()
+    assert re.search(r'<th[^>]*colspan="2"[^>]*><p>AUROC</p></th>', html)
+    assert re.search(r'<t[dh][^>]*colspan="3"[^>]*><p><em>digits, IPC 2</em></p>', html)
+    assert "text_ures" in html
+    assert re.search(r"<strong>98\.1</strong> ± 0\.3", html)
