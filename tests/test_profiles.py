@@ -46,6 +46,21 @@ def test_settings_lie_under_the_given_fields(path: Path) -> None:
     assert profile.experiment(dataset="cifar10").training_epochs == 7
 
 
+def test_none_leaves_a_field_to_the_profile(path: Path) -> None:
+    profile = load_profile(path)
+    assert profile.experiment(iterations=None, data_root=None).iterations == 3
+    # no augmentation is a setting of its own
+    assert profile.experiment(augmentation=None).augmentation is None
+
+
+def test_a_notebook_makes_the_grid_of_its_parameters(path: Path) -> None:
+    made = load_profile(path).grid(outliers=["none", "poe"], seed=[0, 1], ood=None, ipc=2)
+    assert [(e.outliers, e.seed, e.ipc) for e in made] == [
+        ("none", 0, 2), ("none", 1, 2), ("poe", 0, 2), ("poe", 1, 2),
+    ]  # fmt: skip
+    assert {e.training_epochs for e in made} == {7}
+
+
 def test_lists_of_names_are_one_value_and_lists_of_lists_a_grid(path: Path) -> None:
     more = load_profile(path).group("more")
     assert [e.corruptions for e in more] == [("invert",), ("jigsaw", "mosaic"), ()]

@@ -28,6 +28,8 @@ from trustdd.store import project_root
 #: fields whose value is itself a list of names; a grid over them is a list of lists
 LIST_FIELDS = ("corruptions", "ood")
 FIELD_NAMES = tuple(f.name for f in fields(Experiment))
+#: fields that ``None`` leaves unset
+UNSET_BY_NONE = frozenset(f.name for f in fields(Experiment) if f.default is None)
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,9 @@ class Profile:
 
     def experiment(self, **given: Any) -> Experiment:
         """Make an experiment: the given fields over the profile's settings over the defaults.
+
+        A field given as ``None`` is unset where that is what ``None`` means (all but
+        `augmentation`): the profile's setting holds.
 
         Raises:
             ValueError: a field is unknown or its value impossible.
@@ -151,6 +156,7 @@ def _cells(grid: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _make(settings: Mapping[str, Mapping[str, Any]], given: Mapping[str, Any]) -> Experiment:
     dataset = given.get("dataset", "digits")
     method = given.get("method", "dsa")
+    given = {k: v for k, v in given.items() if v is not None or k not in UNSET_BY_NONE}
     merged: dict[str, Any] = {}
     for scope in ("*", dataset):
         layer = dict(settings.get(scope) or {})
