@@ -19,9 +19,17 @@ import torch
 
 from trustdd.detection import Evaluation, report
 from trustdd.experiment import Experiment
+from trustdd.expert_store import (
+    FORMAT,
+    claim,
+    expert_path,
+    experts_directory,
+    read_manifest,
+    record_expert,
+)
 from trustdd.profiles import Profile, load_profile
 from trustdd.results import facts
-from trustdd.store import Run
+from trustdd.store import Run, write_tensors
 from trustdd.synthetic import DistilledSet
 
 #: how far the true class stands out in a student's logits, by where its images come from
@@ -38,7 +46,11 @@ title: Fabricated
 description: made-up arrays for tests
 settings:
   digits:
-    {iterations: 20, ood_limit: 60, width: 16, ood: [textures, gaussian, transposed_digits]}
+    iterations: 20
+    ood_limit: 60
+    width: 16
+    ood: [textures, gaussian, transposed_digits]
+    mtt: {experts: 2, max_start_epoch: 3, expert_epochs: 1}
 groups:
   main: {dataset: digits, ipc: 2, outliers: [none, oe, poe], seed: [0, 1, 2]}
   random_outliers:
@@ -84,6 +96,8 @@ def fabricate_run(experiment: Experiment, run: Run) -> Run:
     settings = {k: v for k, v in facts(run).items() if k != "key"}
     generator = np.random.default_rng(list(repr(settings).encode()))
     _distillation(experiment, run, generator)
+    if experiment.method == "mtt":
+        fabricate_experts(experiment, run.directory.parents[1])
     evaluation = _evaluation(experiment, generator)
     run.write_tensors("logits.safetensors", evaluation.tensors())
     run.write_tensors("features.safetensors", evaluation.feature_tensors())
@@ -103,6 +117,33 @@ def fabricate_run(experiment: Experiment, run: Run) -> Run:
         stage |= {"date": "2024-02-29", "commit": "0123456789ab"}
     run.path("manifest.json").write_text(json.dumps(manifest))
     return run
+
+
+def fabricate_experts(experiment: Experiment, folder: Path, epochs: int = 4) -> Path:
+    """Write the experts of an experiment below a profile's results: parameters on a line.
+
+    Expert i of seed s starts at the origin and has moved (1 + i + s) · (1, 1 + 1/2, …) at every
+    one of 4 parameters, so that a test knows each distance; accuracies rise from 10% by 20% an
+    epoch, less 2% with outliers.
+    """
+    directory = experts_directory(experiment, folder)
+    claim(directory, experiment)
+    way = torch.tensor([0.0, *(1 / e for e in range(1, epochs + 1))]).cumsum(0)
+    rise = 0.1 + 0.2 * torch.arange(epochs + 1.0) - 0.02 * (experiment.outliers != "none")
+    for index in range(experiment.experts):
+        tensors = {
+            "parameters": (1.0 + index + experiment.seed) * way[:, None].expand(-1, 4),
+            "train_loss": 2.0 * 0.5 ** torch.arange(float(epochs)),
+            "train_accuracy": rise[1:] - 0.01,
+            "test_accuracy": rise,
+        }
+        path = expert_path(directory, index)
+        write_tensors(path, {k: t.contiguous() for k, t in tensors.items()}, {"format": FORMAT})
+        record_expert(path, 1.5, "cpu")
+    # a fixed past, as in a run's manifest
+    manifest = {**read_manifest(directory), "date": "2024-02-29", "commit": "0123456789ab"}
+    (directory / "manifest.json").write_text(json.dumps(manifest))
+    return directory
 
 
 def _distillation(experiment: Experiment, run: Run, generator: np.random.Generator) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
@@ -181,6 +182,18 @@ def test_another_profile_brings_its_main_experiments(tmp_path: Path) -> None:
     assert notebooks.profile_values(parameters, load_profile(profile)) == {
         "dataset": "mnist", "ipc": 5, "seeds": [4, 5, 6],
     }  # fmt: skip
+
+
+def test_a_notebook_on_another_method_takes_the_group_of_its_own(tmp_path: Path) -> None:
+    profile = tmp_path / "mine.yaml"
+    profile.write_text(
+        "groups:\n  main: {dataset: mnist, ipc: 5, seed: [4, 5]}\n"
+        "  mtt: {dataset: mnist, method: mtt, ipc: 3, seed: [6, 7]}\n"
+    )
+    parameters = parameters_of(notebook(tmp_path))
+    own = {**parameters, "method": replace(parameters["dataset"], name="method", default="mtt")}
+    values = notebooks.profile_values(own, load_profile(profile))
+    assert values == {"dataset": "mnist", "ipc": 3, "seeds": [6, 7]}
 
 
 # -- executing --------------------------------------------------------------------------------

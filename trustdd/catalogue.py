@@ -45,6 +45,7 @@ class Entry:
         width: ``"column"`` or ``"page"``, of a figure.
         datasets: it takes only experiments on these; on any where empty.
         methods: it takes only experiments by these; by any where empty.
+        experts: it is made from the runs' stored experts.
     """
 
     id: str
@@ -58,6 +59,12 @@ class Entry:
     width: str = "page"
     datasets: tuple[str, ...] = ()
     methods: tuple[str, ...] = ()
+    experts: bool = False
+
+    @property
+    def stored(self) -> bool:
+        """Whether it is made from what runs stored, rather than from settings and data alone."""
+        return self.experts or bool(self.files)
 
     def takes(self, experiment: Experiment) -> bool:
         """Tell whether an experiment is on its datasets and by its methods."""
@@ -256,7 +263,7 @@ class Catalogue(Generic[Made]):
 
 
 def _seeds_mark(entry: Entry, made: MadeFigure, runs: Sequence[Run]) -> str:
-    if not runs or not entry.files:
+    if not runs or not entry.stored:
         return ""
     if len(made.seeds) == 1:
         return f" · seed {made.seeds[0]}"
@@ -276,4 +283,4 @@ def _are_own(runs: Sequence[Run], entry: Entry, profile: Profile) -> bool:
     if not set(entry.groups) <= set(profile.groups):
         return False
     planned = settings(e for g in entry.groups for e in profile.group(g) if entry.takes(e))
-    return given == planned or (not entry.files and given <= planned)
+    return given == planned or (not entry.stored and given <= planned)

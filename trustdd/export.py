@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pandas as pd
 
 from trustdd import latex, markup, style
-from trustdd.results import seeds_of
+from trustdd.results import expert_manifests, seeds_of
 from trustdd.store import Run, atomic_path, results_root, sha256, write_json, write_text
 
 if TYPE_CHECKING:
@@ -103,6 +103,8 @@ class Described(Protocol):
     def files(self) -> tuple[str, ...]: ...  # noqa: D102
     @property
     def optional(self) -> tuple[str, ...]: ...  # noqa: D102
+    @property
+    def experts(self) -> bool: ...  # noqa: D102
 
 
 # -- where, and from what ---------------------------------------------------------------------
@@ -147,7 +149,9 @@ def describe(
         runs = [run for run in runs if run.experiment.seed in made.seeds]
     # what was made from settings alone owes nothing to runs that happen to be finished
     manifests = [run.manifest() for run in runs] if entry.files else []
+    trained = expert_manifests(runs) if entry.experts else {}
     stages = [stage for manifest in manifests for stage in manifest.values()]
+    stages += [{**m, "seconds": sum(m["seconds"].values())} for m in trained.values()]
     place = path.relative_to(results_root()) if path.is_relative_to(results_root()) else path
     record = {
         "kind": kind,
@@ -160,7 +164,7 @@ def describe(
         "profile": profile,
         "variant": not own,
         "parameters": _parameters(runs),
-        "seeds": seeds_of(runs) if entry.files else [],
+        "seeds": seeds_of(runs) if entry.files or entry.experts else [],
         "runs": [run.experiment.key for run in runs],
         "inputs": {
             f"{run.experiment.key}/{name}": digest
@@ -168,7 +172,8 @@ def describe(
             for stage in manifest.values()
             for name, digest in stage["files"].items()
             if name in (*entry.files, *entry.optional)
-        },
+        }
+        | {f"{k}/{name}": h for k, m in trained.items() for name, h in m["files"].items()},
         "commit": ", ".join(_distinct(stages, "commit")),
         "python": ", ".join(_distinct(stages, "python")),
         "libraries": _libraries(stages),

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -28,6 +28,9 @@ import pandas as pd
 from trustdd.experiment import EVALUATION_FIELDS
 from trustdd.profiles import Profile, list_profiles, load_profile, profiles_folder
 from trustdd.store import Run, results_root
+
+if TYPE_CHECKING:
+    from trustdd.expert_store import Experts
 
 #: fields of the experiment that stand beside the numbers of its report
 EXPERIMENT_COLUMNS = (
@@ -150,6 +153,39 @@ def holds(run: Run, files: Sequence[str]) -> bool:
     now = run.experiment.to_dict()
     tested = [manifest[recorded[name]].get("settings") for name in files]
     return all(s is None or s == {f: now[f] for f in EVALUATION_FIELDS} for s in tested)
+
+
+def experts_of(run: Run) -> Experts:
+    """Open the stored experts of a run, ``results/PROFILE/experts``.
+
+    Raises:
+        MissingArtefacts: there are fewer than its experiment asks for, or with fewer epochs.
+    """
+    # torch reads snapshots, so it is imported only where experts are
+    from trustdd.expert_store import Experts, experts_directory
+
+    experiment, profile = run.experiment, profile_of([run])
+    wanted = int(experiment.max_start_epoch or 0) + int(experiment.expert_epochs or 0)
+    try:
+        found = Experts(experts_directory(experiment, run.directory.parents[1]), experiment.experts)
+        complete = all(expert.epochs >= wanted for expert in found)
+    except ValueError:
+        complete = False
+    if not complete:
+        command = f"make book PROFILE={profile}"
+        raise MissingArtefacts(
+            f"profile '{profile}': {experiment.experts} experts of {wanted} epochs not there yet "
+            f"for {experiment.key}; make them with: {command}",
+            (experiment.key,),
+            command,
+        )
+    return found
+
+
+def expert_manifests(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
+    """Return, by their key, the manifests of the experts that runs by trajectory matching read."""
+    found = [experts_of(run) for run in runs]
+    return {experts.directory.name: experts.manifest() for experts in found}
 
 
 def profile_of(runs: Sequence[Run]) -> str:

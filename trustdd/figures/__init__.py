@@ -56,6 +56,9 @@ FIGURES: Catalogue[MadeFigure] = Catalogue(
               "reliability:fig19", files=LOGITS),
         Entry("fig20", "What distillation buys", ("main", "random_images", "full_data"),
               "book/generality", "reliability:fig20"),
+        Entry("fig21", "Expert trajectories: accuracy and distance travelled", ("mtt",),
+              "notebooks/05_experts", "trajectories:fig21", files=(), methods=("mtt",),
+              experts=True),
     ],
 )  # fmt: skip
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from trustdd.notebooks.parameters import Parameter
@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from trustdd.experiment import Experiment
 
 #: parameters that list values of a field under another name than the field's plural
-SEVERAL = {"outlier_modes": "outliers", "compared_with": "outliers"}
+SEVERAL = {
+    "outlier_modes": "outliers", "compared_with": "outliers", "compared_methods": "method",
+}  # fmt: skip
 #: what a page under another profile takes from that profile's main experiments
 MAIN_GROUP = "main"
 MAIN_FIELDS = ("dataset", "data_root", "method", "ipc", "seed")
@@ -25,7 +27,8 @@ def profile_values(parameters: Mapping[str, Parameter], profile: Profile) -> dic
     A notebook is written with the `quick` profile's dataset, IPC and seeds as defaults; under
     another profile it shows that one's. A field with several values in the main group sets a
     list-valued parameter (``seeds``) to all, a plain one to the first, unless its default is
-    among them.
+    among them. A notebook on another method than the main group's takes the first group of its
+    own method.
 
     Args:
         parameters: of the notebook.
@@ -34,7 +37,7 @@ def profile_values(parameters: Mapping[str, Parameter], profile: Profile) -> dic
     Returns:
         Values by parameter name, those equal to the default left out.
     """
-    main = profile.groups.get(MAIN_GROUP, ())
+    main = _shown_group(parameters, profile)
     values: dict[str, Any] = {}
     for name, parameter in parameters.items():
         field = name if name in FIELD_NAMES else name.removesuffix("s")
@@ -49,6 +52,14 @@ def profile_values(parameters: Mapping[str, Parameter], profile: Profile) -> dic
         if value not in (None, [], parameter.default):
             values[name] = value
     return values
+
+
+def _shown_group(parameters: Mapping[str, Parameter], profile: Profile) -> Sequence[Experiment]:
+    """The main group, or the first one that holds the method that a notebook is written for."""
+    main = profile.groups.get(MAIN_GROUP, ())
+    method = parameters["method"].default if "method" in parameters else None
+    groups = (main, *profile.groups.values())
+    return next((g for g in groups if any(e.method == method for e in g)), main)
 
 
 def check_experiments(
