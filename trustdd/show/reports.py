@@ -82,8 +82,8 @@ def detection(runs: Sequence[Run]) -> None:
         shown[head] = _spreads(frame, column)
     table(
         shown,
-        f"Score: MSP. Means over the {reports(runs)['ood'].nunique()} OOD sets, in percent, ± "
-        f"standard deviation over {seeds_text(len(seeds_of(runs)))} of the whole pipeline.",
+        f"Score: MSP. Means over the {reports(runs)['ood'].nunique()} OOD sets, in percent"
+        f"{_spread_note(runs)} of the whole pipeline.",
     )
 
 
@@ -137,8 +137,7 @@ def against_random(distilled: Sequence[Run], random: Sequence[Run]) -> None:
     table(
         pd.DataFrame(lines, columns=columns),
         f"Students of {count} images a class (and as many outliers), drawn at random or "
-        "distilled. In percent, ± standard deviation over "
-        f"{seeds_text(len(seeds_of(distilled)))}; AUROC is the mean over the OOD suite.",
+        f"distilled. In percent{_spread_note(distilled)}; AUROC is the mean over the OOD suite.",
     )
 
 
@@ -158,6 +157,11 @@ def rationale_finding(main: Sequence[Run], doubled: Sequence[Run], drawn: Sequen
         f"{' and '.join(budgets)}. To distil those outliers, rather than to draw them at random, "
         f"changes it by {' and '.join(choices)} ({seeds_text(len(seeds_of(main)))})."
     )
+
+
+def _spread_note(runs: Sequence[Run]) -> str:
+    count = len(seeds_of(runs))
+    return f", ± standard deviation over {seeds_text(count)}" if count > 1 else ", one seed"
 
 
 def _spreads(frame: pd.DataFrame, column: str) -> list[str]:
