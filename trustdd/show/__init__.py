@@ -8,12 +8,21 @@ from __future__ import annotations
 from trustdd.show.data import data_finding, drawn_outliers, inliers, ood_suite
 from trustdd.show.display import finding, images, picture, table
 from trustdd.show.distilled import distillation_finding, settings
+from trustdd.show.methods import method_differences, methods, methods_finding, outlier_gains
 from trustdd.show.reports import (
     against_random,
     by_set,
     detection,
     detection_finding,
     rationale_finding,
+)
+from trustdd.show.trajectories import (
+    exactness,
+    expert_confidence,
+    experts_finding,
+    snapshots,
+    student_lr,
+    trajectory_finding,
 )
 
 __all__ = [
@@ -24,12 +33,22 @@ __all__ = [
     "detection_finding",
     "distillation_finding",
     "drawn_outliers",
+    "exactness",
+    "expert_confidence",
+    "experts_finding",
     "finding",
     "images",
     "inliers",
+    "method_differences",
+    "methods",
+    "methods_finding",
     "ood_suite",
+    "outlier_gains",
     "picture",
     "rationale_finding",
     "settings",
+    "snapshots",
+    "student_lr",
     "table",
+    "trajectory_finding",
 ]

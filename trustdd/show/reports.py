@@ -66,7 +66,7 @@ def _modes(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return {str(mode): part for mode, part in frame.groupby("outliers", sort=False)}
 
 
-def _interval(gain: Difference) -> str:
+def interval(gain: Difference) -> str:
     """A difference for a table: ``+5.9 [+5.0, +6.8]``."""
     text = signed(100 * gain.mean)
     if gain.seeds < 2:
@@ -129,7 +129,7 @@ def against_random(distilled: Sequence[Run], random: Sequence[Run]) -> None:
                 spread(float(part[measure].mean()), float(part[measure].std(ddof=1)))
                 for part in (other, ours)
             ]
-            gain = _interval(paired_difference(ours, other, measure))
+            gain = interval(paired_difference(ours, other, measure))
             name = style.NAMES[mode] if mode != "none" else "no outliers"
             lines.append([name, HEADS[measure], *pair, gain])
     columns = ["outliers", "measure", "drawn at random", "distilled", "gained [95% CI]"]
