@@ -16,6 +16,8 @@ from trustdd.results import by_mode, one_setting, per_run, reports, summary
 from trustdd.store import Run
 
 _PARTS = {"loss_in": "InD images", "loss_out": "outliers"}
+#: trajectory matching has one loss for both
+_JOINT = {"loss_in": "images and outliers together"}
 
 
 def fig09(runs: Sequence[Run], width: float) -> MadeFigure:
@@ -79,18 +81,21 @@ def fig10(runs: Sequence[Run], width: float) -> MadeFigure:
         for run in chosen
     ]
     data = pd.concat(frames, ignore_index=True)
+    joint = chosen[0].experiment.method == "mtt"
+    names = _JOINT if joint else _PARTS
     falls = []
     for mode in modes:
-        for part in ("loss_in", "loss_out"):
+        for part in names:
             own = data[data["outliers"] == mode]
             if own[part].notna().any():
                 falls.append((mode, part, *_ends(own, part)))
-    changes = {part: [b / a - 1 for _, p, a, b in falls if p == part] for part in _PARTS}
-    finding = f"The matching loss of the InD images changes by {_range(changes['loss_in'])}"
-    if changes["loss_out"]:
+    changes = {part: [b / a - 1 for _, p, a, b in falls if p == part] for part in names}
+    of = "" if joint else " of the InD images"
+    finding = f"The matching loss{of} changes by {_range(changes['loss_in'])}"
+    if changes.get("loss_out"):
         finding += f", that of the outliers by {_range(changes['loss_out'])}"
     handles = [style.mode_handle(mode, marker="") for mode in modes]
-    shown = {part: name for part, name in _PARTS.items() if data[part].notna().any()}
+    shown = {part: name for part, name in names.items() if data[part].notna().any()}
     columns = style.columns_that_fit(width, len(shown), 2.4)
     figure = style.canvas(width, 1.9 if columns == len(shown) else 3.2, finding, handles)
     axes = style.panels(figure, len(shown), columns, sharex=True)
@@ -108,12 +113,13 @@ def fig10(runs: Sequence[Run], width: float) -> MadeFigure:
         panel.set_xlabel("iteration of distillation")
     caption = (
         f"{finding}, from the first to the last tenth of the iterations. The loss that "
-        "distillation minimises, for the InD images and for the "
-        f"outliers ({setting_name(chosen[0].experiment)}; it has no unit). "
+        "distillation minimises, "
+        f"{'one for images and outliers' if joint else 'for the InD images and for the outliers'}"
+        f" ({setting_name(chosen[0].experiment)}; it has no unit). "
         "Lines are means over seeds, bands one standard deviation."
     )
     alt = "Line plots of the matching loss against iterations. " + " ".join(
-        f"{style.NAMES[m]}, {_PARTS[part]}: {a:.3g} in the first tenth, {b:.3g} in the last."
+        f"{style.NAMES[m]}, {names[part]}: {a:.3g} in the first tenth, {b:.3g} in the last."
         for m, part, a, b in falls
     )
     return MadeFigure(figure, data, alt, caption, finding)
