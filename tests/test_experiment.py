@@ -70,6 +70,7 @@ def test_fields_that_play_no_part_do_not_change_the_key() -> None:
     assert plain.key == Experiment(outlier_weight=0.1, corruptions=("invert",)).key
     assert plain.key == Experiment(data_root="/elsewhere", device="cpu").key
     assert plain.key == plain.but(ood=("gaussian",)).key
+    assert Experiment(lr_images=1).key == Experiment(lr_images=1.0).key
     assert plain.key != plain.but(seed=1).key
     assert plain.but(outliers="poe").key != plain.but(outliers="poe", outlier_weight=0.1).key
 

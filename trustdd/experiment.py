@@ -292,14 +292,12 @@ class Experiment:
             ("student_steps", 1), ("synthetic_batch", 0),
         ):  # fmt: skip
             _integer(name, getattr(self, name), low)
-        for name in (
-            "lr_images", "lr_network", "training_lr", "expert_lr", "student_lr",
-        ):  # fmt: skip
-            _number(name, getattr(self, name), positive=True)
+        for name in ("lr_images", "lr_network", "training_lr", "expert_lr", "student_lr"):
+            self._canonical(**{name: _number(name, getattr(self, name), positive=True)})
         for name in ("outlier_weight", "lr_outliers", "training_weight_decay", "lr_student_lr"):
-            _number(name, getattr(self, name))
+            self._canonical(**{name: _number(name, getattr(self, name))})
         for name in ("momentum_images", "training_momentum"):
-            _number(name, getattr(self, name), below=1.0)
+            self._canonical(**{name: _number(name, getattr(self, name), below=1.0)})
         if not isinstance(self.zca, bool):
             raise ValueError(f"zca {self.zca!r}; expected true or false")
         if self.outliers != "none" and self.outlier_ipc == 0:
@@ -333,12 +331,13 @@ def _integer(name: str, value: object, low: int | None) -> None:
         raise ValueError(f"{name} {value!r}; expected an integer{bound}")
 
 
-def _number(name: str, value: object, *, positive: bool = False, below: float = math.inf) -> None:
+def _number(name: str, value: object, *, positive: bool = False, below: float = math.inf) -> float:
     fine = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if not fine or value < 0 or (positive and value == 0) or value >= below:  # type: ignore[operator]
         bound = "> 0" if positive else "≥ 0"
         bound += f" and < {below:g}" if below < math.inf else ""
         raise ValueError(f"{name} {value!r}; expected a number {bound}")
+    return float(value)  # type: ignore[arg-type]
 
 
 def _names(name: str, value: object) -> tuple[str, ...]:
