@@ -251,6 +251,14 @@ def test_fig10_draws_the_curves_of_the_runs(make, stored):
     assert len(made.figure.axes) == 2
 
 
+def test_fig10_has_one_panel_where_there_is_one_loss(stored):
+    made = FIGURES.make("fig10", stored.runs("mtt"))
+    (panel,) = made.figure.axes
+    assert panel.get_title(loc="left") == "images and outliers together"
+    assert "InD images" not in made.finding
+    assert "one for images and outliers" in made.caption
+
+
 @pytest.mark.parametrize(
     ("entry_id", "column", "values"),
     [("fig11", "outlier_weight", [0.1, 0.5]), ("fig12", "ipc", [1, 2]), ("fig13", "ratio", [1, 2])],

@@ -24,6 +24,8 @@ _PANELS = {
 
 def fig21(runs: Sequence[Run], width: float) -> MadeFigure:
     """Test accuracy, distance from the start and length of each epoch, per mode."""
+    from matplotlib.ticker import MaxNLocator
+
     of_experts = [run for run in runs if run.experiment.method == "mtt"]
     if not of_experts:
         raise MissingArtefacts("none of the runs is by trajectory matching", (), "")
@@ -56,7 +58,7 @@ def fig21(runs: Sequence[Run], width: float) -> MadeFigure:
             band(panel, wide.columns.to_numpy(dtype=float), wide.to_numpy(), mode)
         panel.set_ylabel(label)
         panel.set_xlabel("epoch of the expert")
-        panel.xaxis.get_major_locator().set_params(integer=True)
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.grid(axis="y")
         if column == "test_accuracy":
             per_seed = shown.groupby(["outliers", "seed", "epoch"], as_index=False)[column].mean()

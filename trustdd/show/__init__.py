@@ -8,7 +8,6 @@ from __future__ import annotations
 from trustdd.show.data import data_finding, drawn_outliers, inliers, ood_suite
 from trustdd.show.display import finding, images, picture, table
 from trustdd.show.distilled import distillation_finding, settings
-from trustdd.show.methods import method_differences, methods, methods_finding, outlier_gains
 from trustdd.show.reports import (
     against_random,
     by_set,
@@ -16,6 +15,7 @@ from trustdd.show.reports import (
     detection_finding,
     rationale_finding,
 )
+from trustdd.show.side_by_side import method_differences, methods, methods_finding, outlier_gains
 from trustdd.show.trajectories import (
     exactness,
     expert_confidence,

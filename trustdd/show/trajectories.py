@@ -42,9 +42,9 @@ def experts_finding(runs: Sequence[Run]) -> str:
     low, high = percent(min(reached)), percent(max(reached))
     range_ = f"{low} %" if low == high else f"{low} to {high} %"
     return (
-        f"**{count} experts** train on real images for {epochs} epoch{'s' * (epochs > 1)} each, "
-        f"and classify **{range_}** of the test images in the end. That takes {seconds:,.0f} "
-        "seconds, once; what is kept of it are "
+        f"**{count} expert{'s' * (count > 1)}** trained on real images for {epochs} "
+        f"epoch{'s' * (epochs > 1)} each, and in the end classified **{range_}** of the test "
+        f"images. That took {seconds:,.0f} seconds, once; what is kept of it are "
         f"{count * (epochs + 1):,} snapshots of a network's parameters."
     )
 
