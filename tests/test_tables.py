@@ -261,7 +261,7 @@ def test_settings_table_shows_what_varies_and_leaves_out_what_plays_no_part(make
     made = make("tab02")
     rows = {row[0].text: row[1:] for row in made.rows}
     assert rows["ipc"] == ("2; 4; 1", "2")
-    assert rows["experts"] == ("–", "100")
+    assert rows["experts"] == ("–", "2")
     assert rows["real_batch"][1] == "–"
     assert rows["outlier_weight"][0] == "0.5; 0.1"
     assert not {"seed", "device", "data_root", "ood"} & set(rows)
