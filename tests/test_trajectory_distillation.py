@@ -173,3 +173,11 @@ def test_a_learning_rate_below_zero_stops(tmp_path: Path) -> None:
     experiment = TINY.but(lr_student_lr=1e6)
     with pytest.raises(FloatingPointError, match="student"):
         distill(experiment, run_of(experiment, tmp_path), progress=False)
+
+
+def test_a_quiet_distillation_trains_its_experts_quietly(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    experiment = TINY.but(iterations=1, seed=5)
+    distill(experiment, run_of(experiment, tmp_path), progress=False)
+    assert "experts" not in capfd.readouterr().err

@@ -66,7 +66,7 @@ def distill(experiment: Experiment, run: Run | None = None, progress: bool = Tru
     total = _iterations(experiment)
     if state.iteration < total:
         # built only now: a finished or random set needs no experts and no compiled code
-        objective = _objective(experiment, data, source, device, run)
+        objective = _objective(experiment, data, source, device, run, progress)
         _loop(objective, state, experiment, run, total, progress, before, begun)
     finished = replace(
         start,
@@ -92,13 +92,14 @@ def _objective(
     source: OutlierSource | None,
     device: torch.device,
     run: Run | None,
+    progress: bool,
 ) -> Objective:
     # imported when needed: a random set needs neither
     if experiment.method == "mtt":
         from trustdd.trajectory_objective import TrajectoryMatching
 
         results = run.directory.parents[1] if run is not None else results_root() / "unnamed"
-        return TrajectoryMatching(experiment, data, source, device, results)
+        return TrajectoryMatching(experiment, data, source, device, results, progress)
     from trustdd.matching_objective import GradientMatching
 
     return GradientMatching(experiment, data, source, device)

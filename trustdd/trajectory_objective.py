@@ -33,6 +33,7 @@ class TrajectoryMatching:
         source: OutlierSource | None,
         device: torch.device,
         results: Path,
+        progress: bool = True,
     ) -> None:
         """Train the experts that are missing.
 
@@ -42,13 +43,14 @@ class TrajectoryMatching:
             source: the outliers that the experts train beside, or ``None``.
             device: computes.
             results: the profile's folder of results; experts are kept in its ``experts/``.
+            progress: show a bar while experts train.
         """
         self.experiment = experiment
         self.network = build_network(
             experiment, data.channels, len(data.classes), "architecture"
         ).to(device)
         self.experts = train_experts(
-            experiment, experts_directory(experiment, results), data=data, source=source
+            experiment, experts_directory(experiment, results), progress, data=data, source=source
         )
         classes = torch.arange(len(data.classes), device=device)
         self.labels = classes.repeat_interleave(experiment.ipc)
