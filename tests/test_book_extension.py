@@ -135,13 +135,13 @@ def test_provenance_is_folded_under_a_figure_with_what_can_be_taken(book: Book) 
 
 
 def test_an_echo_is_unnumbered_and_points_home(book: Book) -> None:
-    book.write(
-        "index.md", "# Page\n\n```{catalogue} fig12\n:echo:\n```\n\n```{toctree}\nhome\n```\n"
-    )
-    book.write("home.md", "# Home\n\n```{catalogue} fig12\n```\n")
+    echo = "```{catalogue} fig12\n:echo:\n```"
+    toctree = "```{toctree}\nnotebooks/03_detection\n```"
+    book.write("index.md", f"# Page\n\n{echo}\n\n{toctree}\n")
+    book.write("notebooks/03_detection.md", "# Home\n\n```{catalogue} fig12\n```\n")
     assert book.build() == ""
     assert "caption-number" not in book.html()
-    assert 'href="home.html#fig12"' in book.html()
+    assert 'href="notebooks/03_detection.html#fig12"' in book.html()
 
 
 def test_an_entry_that_was_not_made_is_a_warning(book: Book) -> None:
@@ -176,9 +176,17 @@ def test_a_notebook_shows_the_entry_that_it_made_itself(book: Book) -> None:
     book.write("results/quick/variants/0123abcd/fig12.svg", SVG)
     shown = {"application/vnd.trustdd.entry+json": variant, "image/png": "AAAA"}
     title = nbformat.v4.new_markdown_cell("# Page\n\nSee {numref}`fig12`.")
-    book.write("index.ipynb", notebook([title, code("show()", **shown)]))
+    book.write("notebooks/03_detection.ipynb", notebook([title, code("show()", **shown)]))
+    # a notebook whose own page this is not shows it without the number
+    book.write("other.ipynb", notebook([title, code("show()", **shown)]))
+    book.write("index.md", "# Book\n\n```{toctree}\nnotebooks/03_detection\nother\n```\n")
     assert book.build() == ""
-    html = book.html()
+    html = book.html("other")
+    assert "caption-number" not in html
+    words = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", html))
+    assert "Figure 12, from other runs. Another finding. Other seeds." in words
+    assert 'href="notebooks/03_detection.html#fig12"' in html
+    html = book.html("notebooks/03_detection")
     assert '<span class="caption-number">Figure 12 </span>' in html
     assert "Other seeds." in html
     assert "Profile quick (other parameters)" in html

@@ -65,7 +65,8 @@ class Catalogue(SphinxDirective):
             parsed, _messages = self.state.inline_text(text, self.lineno)
             return parsed
 
-        return entry_nodes(self.env, path, inline, self.state.document, echo="echo" in self.options)
+        numbered = "echo" not in self.options
+        return entry_nodes(self.env, path, inline, self.state.document, numbered=numbered)
 
 
 def entry_nodes(
@@ -74,7 +75,7 @@ def entry_nodes(
     inline: InlineParser,
     document: nodes.document,
     *,
-    echo: bool = False,
+    numbered: bool = True,
 ) -> list[nodes.Node]:
     """Make the nodes of one entry from the path of its JSON record.
 
@@ -83,36 +84,51 @@ def entry_nodes(
         path: the record, with the entry's other formats beside it.
         inline: parses inline Markdown of the caption.
         document: where the label is noted.
-        echo: show it unnumbered, pointing to the numbered one.
+        numbered: with number and label; without, the caption points to the numbered one, as it
+            does where the page shows the entry for a second time.
     """
     env.note_dependency(str(path))
     record = json.loads(path.read_text(encoding="utf-8"))
     label = record["id"]
     caption = _caption(record, inline)
-    is_table = label.startswith("tab")
+    picture = table_node(path, inline) if record["kind"] == "table" else _image(env, path, record)
+    if not numbered or label in document.nameids:
+        words = nodes.paragraph("", "", *_pointer(env, record), *caption, classes=["echo"])
+        both = [words, picture] if record["kind"] == "table" else [picture, words]
+        box = nodes.container("", *both, classes=["catalogue-echo"])
+        return [box, provenance_line(env, path, record)] if record.get("variant") else [box]
     shown: nodes.Element
-    if echo:
-        shown = nodes.container(classes=["catalogue-echo"])
-        shown += table_node(path, inline) if is_table else _image(env, path, record)
-        pointer = addnodes.pending_xref(
-            "", nodes.inline("", "%s"), refdomain="std", reftype="numref", reftarget=label,
-            refexplicit=False, refwarn=True, refdoc=env.docname,
-        )  # fmt: skip
-        shown += nodes.paragraph("", "", pointer, nodes.Text(". "), *caption, classes=["echo"])
-        return [shown]
-    if is_table:
-        shown = table_node(path, inline)
+    if isinstance(picture, nodes.table):
+        shown = picture
         shown.insert(0, nodes.title("", "", *caption))
         shown["classes"] += ["catalogue"]
         body: nodes.Element = nodes.container("", shown, classes=["catalogue-table"])
     else:
-        picture = _image(env, path, record)
         shown = nodes.figure("", picture, nodes.caption("", "", *caption), classes=["catalogue"])
         shown["align"] = "default"
         body = shown
     shown["names"].append(label)
     document.note_explicit_target(shown, shown)
     return [body, provenance_line(env, path, record)]
+
+
+def is_home(env: BuildEnvironment, path: Path) -> bool:
+    """Tell whether the current page is the one that an entry's record names as its own."""
+    return bool(json.loads(path.read_text(encoding="utf-8")).get("page") == env.docname)
+
+
+def _pointer(env: BuildEnvironment, record: dict[str, Any]) -> list[nodes.Node]:
+    """``Figure 10.``, or ``Figure 10, from other runs.``, linked where its page is in the book."""
+    kind = "Table" if record["kind"] == "table" else "Figure"
+    name = f"{kind} {int(record['id'][3:])}"
+    rest = nodes.Text(", from other runs. " if record.get("variant") else ". ")
+    if record.get("page") not in env.found_docs:
+        return [nodes.inline("", name), rest]
+    link = addnodes.pending_xref(
+        "", nodes.inline("", name), refdomain="std", reftype="ref", reftarget=record["id"],
+        refexplicit=True, refwarn=True, refdoc=env.docname,
+    )  # fmt: skip
+    return [link, rest]
 
 
 def _caption(record: dict[str, Any], inline: InlineParser) -> list[nodes.Node]:

@@ -17,7 +17,7 @@ from myst_nb.core.render import MimeData, NbElementRenderer, load_mime_renders
 from sphinx.application import Sphinx
 from sphinx.util import logging
 
-from trustdd_book.catalogue import entry_nodes
+from trustdd_book.catalogue import entry_nodes, is_home
 from trustdd_book.results_folder import locate
 from trustdd_book.tables import build_table
 
@@ -66,7 +66,9 @@ def _catalogue(renderer: NbElementRenderer, entry: dict[str, Any], parse: Any) -
             entry["path"], location=env.docname,
         )  # fmt: skip
         return []
-    return entry_nodes(env, path, parse, renderer.renderer.document)
+    # a page of another method shows the same entry, from runs of its own
+    document = renderer.renderer.document
+    return entry_nodes(env, path, parse, document, numbered=is_home(env, path))
 
 
 def _picture(renderer: NbElementRenderer, entry: dict[str, Any], parse: Any) -> list[nodes.Node]:
