@@ -144,16 +144,23 @@ def test_outliers_reach_the_images_through_network_training_only() -> None:
     assert not torch.equal(distill(twice, progress=False).images, heavier.images)
 
 
-def test_distillation_lowers_the_loss_it_minimises() -> None:
-    experiment = TINY.but(iterations=12, outer_loops=1, lr_images=0.1, outliers="oe")
-    lowered = distill(experiment, progress=False)
-    frozen = experiment.but(lr_images=1e-12, lr_outliers=1e-12)
-    still = distill(frozen, progress=False)
-    assert still.images.shape == lowered.images.shape
-    before = _mean_losses(frozen)
+def test_distillation_lowers_the_loss_it_minimises(monkeypatch: pytest.MonkeyPatch) -> None:
+    # one network in every iteration, so that losses differ by what the set has become
+    from trustdd import matching_objective
+    from trustdd.training import build_network
+
+    monkeypatch.setattr(
+        matching_objective,
+        "build_network",
+        lambda experiment, channels, classes, *purpose: build_network(
+            experiment, channels, classes, "the one network"
+        ),
+    )
+    experiment = TINY.but(method="dc", iterations=20, outer_loops=1, outliers="oe", real_batch=64)
+    before = _mean_losses(experiment.but(lr_images=1e-12, lr_outliers=1e-12))
     after = _mean_losses(experiment)
-    assert after[0] < before[0]
-    assert after[1] < before[1]
+    assert after[0] < 0.7 * before[0]
+    assert after[1] < 0.85 * before[1]
 
 
 def _mean_losses(experiment: Experiment, last: int = 6) -> tuple[float, float]:

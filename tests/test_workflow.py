@@ -99,7 +99,7 @@ def test_a_notebooks_imports_are_mapped_to_modules() -> None:
         "from trustdd.networks import convnet\nimport os\n"
     )
     assert plan.imported_modules(source, trustdd._HOME) == [
-        "trustdd.figures", "trustdd.inliers", "trustdd.networks.convnet", "trustdd.pipeline",
+        "trustdd.figures", "trustdd.inliers", "trustdd.networks.convnet", "trustdd.stages",
     ]  # fmt: skip
     assert plan.imported_modules("import trustdd", trustdd._HOME) == ["trustdd"]
     for path in (ROOT / "notebooks").glob("[0-9]*.md"):

@@ -10,6 +10,7 @@ import base64
 import contextlib
 import difflib
 import importlib
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,7 +131,10 @@ class Catalogue(Generic[Made]):
         """
         if entry_id in self.entries:
             return self.entries[entry_id]
-        near = difflib.get_close_matches(str(entry_id), self.entries, n=3)
+        # fig2 means fig02, which by letters is no nearer than fig12
+        padded = re.sub(r"(?<=[a-z])(\d)$", r"0\1", str(entry_id).lower())
+        close = difflib.get_close_matches(str(entry_id), self.entries, n=3)
+        near = list(dict.fromkeys([e for e in (padded,) if e in self.entries] + close))[:3]
         hint = f"; nearest: {', '.join(near)}" if near else ""
         raise ValueError(
             f"{self.kind} '{entry_id}'{hint}; expected one of {', '.join(self.entries)}"
