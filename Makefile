@@ -17,7 +17,7 @@ SNAKEMAKE = $(BIN)/python -m snakemake --snakefile workflow/Snakefile --cores $(
 ONE_AT_A_TIME = $(if $(shell command -v flock),flock --nonblock --conflict-exit-code 75 _build/.lock,)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book test check format figures bench lock clean
+.PHONY: help setup book test check format figures bundle pdf bench lock clean
 
 help: ## this list
 	@echo "make TARGET [PROFILE=quick] [CORES=$(CORES)]"
@@ -76,9 +76,16 @@ format: setup ## formats the code as `make check` wants it
 figures: setup ## every figure and table of PROFILE, from stored artefacts
 	$(BIN)/trustdd figure all --profile $(PROFILE)
 	$(BIN)/trustdd table all --profile $(PROFILE)
+	$(BIN)/trustdd numbers --profile $(PROFILE)
+
+bundle: figures ## the same, zipped with a manifest, for a paper's revision
+	$(BIN)/trustdd bundle --profile $(PROFILE)
 
 bench: setup ## every script in benchmarks/, one after the other
 	@for script in benchmarks/[a-z]*.py; do echo "$$script"; $(BIN)/python $$script || exit; done
+
+pdf: book ## the whole book as one PDF (needs Chromium)
+	$(BIN)/python workflow/print_book.py --html _build/html --toc _toc.yml --out _build/trustdd-$(PROFILE).pdf
 
 lock: setup ## requirements.lock and package-lock.json anew; commit them together
 	$(BIN)/python tools/lock.py $(LOCK_PYTHONS)

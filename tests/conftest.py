@@ -19,6 +19,8 @@ def results_root(tmp_path_factory):
         yield root
 
 
+# before pytest-xdist reads the marks
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """Slow tests start first; those that look at one built book share the worker that builds it."""
     for item in items:

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from trustdd.detection import Evaluation, report
+from trustdd.detection import Evaluation, report, sample_place
 from trustdd.experiment import Experiment
 from trustdd.expert_store import (
     FORMAT,
@@ -29,6 +29,7 @@ from trustdd.expert_store import (
 )
 from trustdd.profiles import Profile, load_profile
 from trustdd.results import facts
+from trustdd.staging import stage_settings
 from trustdd.store import Run, write_tensors
 from trustdd.synthetic import DistilledSet
 
@@ -101,11 +102,16 @@ def fabricate_run(experiment: Experiment, run: Run) -> Run:
     evaluation = _evaluation(experiment, generator)
     run.write_tensors("logits.safetensors", evaluation.tensors())
     run.write_tensors("features.safetensors", evaluation.feature_tensors())
+    run.write_tensors(
+        "samples.safetensors",
+        evaluation.sample_tensors(),
+        {"classes": json.dumps([str(n) for n in range(CLASSES)])},
+    )
     run.write_frame("report.csv", report(evaluation))
     _further_reports(run, generator)
-    settings = {"ood": list(experiment.ood or ()), "ood_limit": experiment.ood_limit}
+    settings = stage_settings("evaluate", experiment)
     files = ["logits.safetensors", "features.safetensors", "report.csv", "detectors.csv"]
-    files += ["transfer.csv", "snapshots.csv"]
+    files += ["transfer.csv", "snapshots.csv", "samples.safetensors"]
     training = 40.0 if experiment.selection == "full" else 3.0
     run.record(
         "evaluate", files, training + 2.0, training_seconds=training, device="cpu, 1 threads",
@@ -219,9 +225,14 @@ def _evaluation(experiment: Experiment, generator: np.random.Generator) -> Evalu
     def tensor(array: np.ndarray) -> torch.Tensor:
         return torch.tensor(array, dtype=torch.float32)
 
+    of_ood = {k: tensor(v) for k, v in ood.items()}
+    size = int(experiment.image_size or 0)
+    samples = generator.integers(0, 256, (len(ood), 1, size, size), dtype=np.uint8)
     return Evaluation(
-        tensor(logits), torch.tensor(labels), {k: tensor(v) for k, v in ood.items()},
+        tensor(logits), torch.tensor(labels), of_ood,
         {k: tensor(v) for k, v in features.items()}, torch.tensor(labels),
+        dict(zip(ood, map(torch.from_numpy, samples), strict=True)),
+        {name: sample_place(values) for name, values in of_ood.items()},
     )  # fmt: skip
 
 

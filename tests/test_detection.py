@@ -12,8 +12,9 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from trustdd.detection import detect, evaluate, report
 from trustdd.distillation import distill
 from trustdd.experiment import Experiment
-from trustdd.pipeline import evaluated, run_stage
+from trustdd.pipeline import run_stage
 from trustdd.stages import complete
+from trustdd.staging import finished
 from trustdd.store import Run
 from trustdd.training import train_student
 
@@ -60,11 +61,11 @@ def test_a_changed_suite_tests_anew_and_distils_nothing(tmp_path: Path) -> None:
         run_stage("evaluate", run, progress=False)
     for stage in ("distill", "evaluate"):
         run_stage(stage, run, progress=False)
-    assert evaluated(run)
+    assert finished(run, "evaluate")
     before = run.manifest()["distill"]
     wider = Run(run.directory, SMALL.but(ood=("uniform",)))
     assert wider.experiment.key == SMALL.key
-    assert not evaluated(wider)
+    assert not finished(wider, "evaluate")
     run_stage("distill", wider, progress=False)
     run_stage("evaluate", wider, progress=False)
     assert wider.manifest()["distill"] == before

@@ -8,6 +8,7 @@ from torch import nn
 
 from trustdd.gradient_matching import (
     gradient_distance,
+    grouped_matching_loss,
     matched_parameters,
     matching_loss,
     mean_gradient,
@@ -94,3 +95,35 @@ def test_wrong_arguments_are_named() -> None:
         gradient_distance([torch.zeros(2)], [torch.zeros(2)], "manhattan")
     with pytest.raises(ValueError, match="expected equal shapes"):
         gradient_distance([torch.zeros(2)], [torch.zeros(3)])
+
+
+class OwnNetwork(ConvNet):
+    """No `ConvNet` itself, so that its passes are not written out."""
+
+
+@pytest.mark.parametrize("kind", [ConvNet, OwnNetwork])
+@pytest.mark.parametrize("metric", METRICS)
+def test_groups_together_are_the_sum_of_groups_alone(metric: str, kind: type[ConvNet]) -> None:
+    torch.manual_seed(1)
+    network = kind(1, 4, 8, width=4, depth=2).double()
+    # more than one piece of a real batch
+    real = [images(40, 10), images(33, 11), images(3, 12)]
+    synthetic = images(6, 13).requires_grad_()
+    targets = torch.eye(4, dtype=torch.float64)[:3]
+    total = grouped_matching_loss(network, real, synthetic, targets, metric)
+    (gradient,) = torch.autograd.grad(total, synthetic)
+    alone = torch.zeros((), dtype=torch.float64)
+    for label, (own, group) in enumerate(zip(real, synthetic.split(2), strict=True)):
+        alone = alone + matching_loss(network, own, group, to_class(label), metric)
+    (expected,) = torch.autograd.grad(alone, synthetic)
+    assert float(total.detach()) == pytest.approx(float(alone.detach()), rel=1e-9)
+    torch.testing.assert_close(gradient, expected, rtol=1e-7, atol=1e-10)
+
+
+def test_groups_must_fit_together(network: nn.Module) -> None:
+    with pytest.raises(ValueError, match="2 groups of real images, 2 targets and 5 synthetic"):
+        grouped_matching_loss(network, [images(2, 1)] * 2, images(5, 2), torch.eye(4)[:2])
+    with pytest.raises(ValueError, match="'manhattan'"):
+        grouped_matching_loss(
+            network, [images(2, 1)], images(2, 2), torch.eye(4).double()[:1], "manhattan"
+        )

@@ -10,7 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from trustdd.gradient_matching import gradient_distance, matching_loss
+from trustdd.gradient_matching import (
+    gradient_distance,
+    grouped_matching_loss,
+    matching_loss,
+)
 from trustdd.losses import uniform_cross_entropy
 
 TOLERANCE = 1e-4
@@ -55,6 +59,25 @@ def test_the_loss_that_distillation_descends(kind: str, theirs: str) -> None:
     for label, (real, group) in enumerate(zip(vectors["gm.real"], synthetic, strict=True)):
         metric = reference.METRIC_NAMES[theirs]
         total = total + matching_loss(network, real, group, criterion(kind, label), metric)
+    (gradient,) = torch.autograd.grad(total, synthetic)
+    key = f"gm.{kind}.{theirs}"
+    assert float(total.detach()) == pytest.approx(numbers[f"{key}.distance"], rel=TOLERANCE)
+    assert reference.relative_error(gradient, vectors[f"{key}.synthetic_grad"]) < TOLERANCE
+
+
+@pytest.mark.parametrize("theirs", ["ours", "mse", "cos"])
+@pytest.mark.parametrize("kind", ["ce", "oe"])
+def test_all_groups_at_once(kind: str, theirs: str) -> None:
+    network = reference.network("gm.network")
+    vectors, numbers = reference.tensors(), reference.numbers()
+    synthetic = vectors["gm.synthetic"].clone().requires_grad_()
+    groups, classes = len(synthetic), int(numbers["classes"])
+    one_hot = torch.eye(classes)[:groups]
+    targets = one_hot if kind == "ce" else torch.full((groups, classes), 1 / classes)
+    total = grouped_matching_loss(
+        network, list(vectors["gm.real"]), synthetic.flatten(0, 1), targets,
+        reference.METRIC_NAMES[theirs],
+    )  # fmt: skip
     (gradient,) = torch.autograd.grad(total, synthetic)
     key = f"gm.{kind}.{theirs}"
     assert float(total.detach()) == pytest.approx(numbers[f"{key}.distance"], rel=TOLERANCE)

@@ -20,6 +20,7 @@ from trustdd import book_source, source_hash, stages
 from trustdd.experiment import Experiment
 from trustdd.profiles import load_profile
 from trustdd.stages import published_runs
+from trustdd.staging import MAIN_STAGES, stage_settings
 from trustdd.store import Run
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -68,7 +69,7 @@ def test_the_hash_is_of_the_content(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     def hashes() -> dict[str, str]:
         source_hash._file_hash.cache_clear()
-        return {s: stages.stage_source(s, Experiment()) for s in stages.STAGES}
+        return {s: stages.stage_source(s, Experiment()) for s in MAIN_STAGES}
 
     try:
         first = hashes()
@@ -117,7 +118,7 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def run_stage(stage: str, run: Run, progress: bool) -> None:
         ran.append(stage)
         run.path(f"{stage}.txt").write_text(str(len(ran)))
-        settings = {"ood": list(run.experiment.ood or ())} if stage == "evaluate" else {}
+        settings = stage_settings(stage, run.experiment)
         run.record(stage, [f"{stage}.txt"], 0.0, settings=settings)
 
     monkeypatch.setattr("trustdd.pipeline.run_stage", run_stage)
@@ -133,7 +134,7 @@ def test_a_stage_is_made_again_when_its_source_has_changed(
 
     def ran(**options: bool) -> list[str]:
         pipeline.clear()
-        for stage in stages.STAGES:
+        for stage in MAIN_STAGES:
             stages.bring_up_to_date(run, stage, progress=False, **options)
         return list(pipeline)
 
@@ -198,12 +199,24 @@ def test_a_run_is_made_by_one_process_at_a_time(
 # -- the plan ---------------------------------------------------------------------------------
 
 
-def test_jobs_hold_the_seeds_of_a_setting(tmp_path: Path) -> None:
+def test_jobs_hold_the_runs_of_a_group(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
-    path.write_text("groups:\n  main: {outliers: [none, poe], seed: [0, 1, 2]}\n")
+    path.write_text(
+        "groups:\n  main: {outliers: [none, poe], seed: [0, 1, 2]}\n"
+        "  ablation_ipc: {outliers: none, ipc: [1, 2], seed: [0, 1, 2]}\n"
+        "  course: {outliers: poe, seed: 0}\n"
+    )
     profile = load_profile(path)
     together = plan.group_settings(profile, True)
-    assert [len(experiments) for experiments in together.values()] == [3, 3]
+    # a run of two groups is done once
+    assert {name: len(experiments) for name, experiments in together.items()} == {
+        "main": 6, "ablation_ipc": 3,
+    }  # fmt: skip
+    assert plan.work(together["main"]) > plan.work(together["main"][:3]) > 0
+    further = plan.further_jobs(profile, True)
+    assert {job: (stage, len(e)) for job, (stage, e) in further.items()} == {
+        "course": ("course", 1)
+    }
     assert list(plan.group_settings(profile, False)) == [e.key for e in profile.experiments()]
     one = plan.stage_params("distill", profile.experiments()[:1], False)
     assert plan.stage_params("distill", profile.experiments()[1:2], False) != one

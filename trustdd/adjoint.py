@@ -15,6 +15,7 @@ differentiation of the unrolled computation with its graph re-made, no approxima
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,9 +25,10 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.func import functional_call
 
+from trustdd.losses import training_loss
+from trustdd.networks.passes import Passes, SoftTargets, Trace
+
 Augment = Callable[[Tensor], Tensor]
-#: InD logits, their labels, outlier logits or None → the student's training loss, a scalar
-Criterion = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Course:
 
     Attributes:
         network: gives the architecture; its own parameters are not touched.
-        criterion: the student's training loss.
+        outlier_weight: λ of the student's training loss, ``CE(InD) + λ · uniform-CE(outliers)``.
         start: θ_0, ``[p]``, a constant.
         target: θ_target, ``[p]``, a constant.
         labels: classes of the synthetic images, ``int64 [n]``.
@@ -61,7 +63,7 @@ class Course:
     """
 
     network: nn.Module
-    criterion: Criterion
+    outlier_weight: float
     start: Tensor
     target: Tensor
     labels: Tensor
@@ -81,18 +83,96 @@ class Course:
         create_graph: bool,
     ) -> Tensor:
         """Gradient ``[p]`` of the training loss at `parameters`, on the step's drawn images."""
+        batch, known, labels = self._batch(step, images, outliers)
+        names = [name for name, _ in self.network.named_parameters()]
+        values = unflatten_parameters(self.network, parameters)
+        logits = functional_call(self.network, dict(zip(names, values, strict=True)), (batch,))
+        beside = logits[known:] if len(batch) > known else None
+        loss = training_loss(logits[:known], labels, beside, self.outlier_weight)
+        return torch.autograd.grad(loss, parameters, create_graph=create_graph)[0]
+
+    def slope(
+        self, step: StudentStep, parameters: Tensor, images: Tensor, outliers: Tensor | None
+    ) -> Tensor:
+        """The same as a constant."""
+        if self._passes is None:
+            with torch.enable_grad():
+                here = parameters.detach().requires_grad_()
+                return self.gradient(step, here, images, outliers, create_graph=False)
+        with torch.no_grad():
+            batch, known, labels = self._batch(step, images, outliers)
+        return _joined(self._written_out(self._cut(parameters), batch, known, labels)[1])
+
+    def product(
+        self,
+        step: StudentStep,
+        parameters: Tensor,
+        images: Tensor,
+        outliers: Tensor | None,
+        adjoint: Tensor,
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """``adjoint · gradient``, a constant, and how it changes.
+
+        Returns:
+            The product; and its gradients with respect to the parameters, the drawn images, and
+            the drawn outliers where there are some.
+        """
+        # leaves of their own: a view would make autograd fill a whole set's gradient every step
+        drawn = [t.detach().requires_grad_() for t in (images, outliers) if t is not None]
+        beside = drawn[1] if len(drawn) > 1 else None
+        if self._passes is None:
+            here = parameters.detach().requires_grad_()
+            with torch.enable_grad():
+                gradient = self.gradient(step, here, drawn[0], beside, create_graph=True)
+                product = torch.dot(gradient, adjoint)
+            return product.detach(), torch.autograd.grad(product, [here, *drawn])
+        with torch.enable_grad():
+            batch, known, labels = self._batch(step, drawn[0], beside)
+        values = self._cut(parameters)
+        trace, gradients = self._written_out(values, batch.detach(), known, labels)
+        by_batch, by_parameters = self._passes.along(
+            values, trace, self._cut(adjoint), gradients=True
+        )
+        by_drawn = torch.autograd.grad(batch, drawn, by_batch)
+        return torch.dot(_joined(gradients), adjoint), (_joined(by_parameters), *by_drawn)
+
+    def _batch(
+        self, step: StudentStep, images: Tensor, outliers: Tensor | None
+    ) -> tuple[Tensor, int, Tensor]:
+        """What the network sees in a step, how much of it is InD, and the labels of that."""
         if step.augment is not None:
             images = step.augment(images)
         if step.augment_outliers is not None and outliers is not None:
             outliers = step.augment_outliers(outliers)
-        batch = images if outliers is None else torch.cat([images, outliers])
-        names = [name for name, _ in self.network.named_parameters()]
-        values = unflatten_parameters(self.network, parameters)
-        logits = functional_call(self.network, dict(zip(names, values, strict=True)), (batch,))
-        known = len(images)
         labels = self.labels if step.rows is None else self.labels[step.rows]
-        loss = self.criterion(logits[:known], labels, None if outliers is None else logits[known:])
-        return torch.autograd.grad(loss, parameters, create_graph=create_graph)[0]
+        batch = torch.cat([images] if outliers is None else [images, outliers])
+        return batch, len(images), labels
+
+    def _written_out(
+        self, values: Sequence[Tensor], batch: Tensor, known: int, labels: Tensor
+    ) -> tuple[Trace, list[Tensor]]:
+        assert self._passes is not None
+        trace = self._passes.forward(values, batch)
+        loss = SoftTargets.of(
+            labels, trace.logits.shape[1], len(batch) - known, self.outlier_weight, batch.dtype
+        )
+        return trace, self._passes.backward(values, trace, loss)
+
+    @functools.cached_property
+    def _passes(self) -> Passes | None:
+        return Passes(self.network) if Passes.fit(self.network) else None
+
+    @functools.cached_property
+    def _shapes(self) -> list[torch.Size]:
+        return [p.shape for p in self.network.parameters()]
+
+    def _cut(self, vector: Tensor) -> list[Tensor]:
+        parts = vector.split([shape.numel() for shape in self._shapes])
+        return [part.view(shape) for part, shape in zip(parts, self._shapes, strict=True)]
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    return torch.cat([part.reshape(-1) for part in parts])
 
 
 def flatten_parameters(network: nn.Module, parameters: Sequence[Tensor]) -> Tensor:
@@ -195,14 +275,13 @@ def _walk(
     """Take the student's steps; return all parameter vectors, or only the last one."""
     passed = [course.start]
     for step in course.steps:
-        here = passed[-1].detach().requires_grad_()
         drawn = _drawn(images, step.rows)
         beside = None if outliers is None else _drawn(outliers, step.outlier_rows)
-        with torch.enable_grad():
-            gradient = course.gradient(step, here, drawn, beside, create_graph=False)
+        gradient = course.slope(step, passed[-1], drawn, beside)
+        after = torch.addcmul(passed[-1], gradient, rate.reshape(()), value=-1)
         if not keep:
             passed.clear()
-        passed.append(torch.addcmul(here.detach(), gradient, rate.reshape(()), value=-1))
+        passed.append(after)
     return passed
 
 
@@ -221,18 +300,10 @@ def _sweep(
     by_rate = torch.zeros_like(eta)
     for step in reversed(course.steps):
         passed.pop()
-        here = passed[-1].detach().requires_grad_()
-        # leaves of their own: a view would make autograd fill a whole set's gradient every step
-        drawn = _drawn(images, step.rows).detach().requires_grad_()
-        sources, beside = [here, drawn], None
-        if outliers is not None:
-            beside = _drawn(outliers, step.outlier_rows).detach().requires_grad_()
-            sources.append(beside)
-        with torch.enable_grad():
-            gradient = course.gradient(step, here, drawn, beside, create_graph=True)
-            product = torch.dot(gradient, adjoint)
-        parts = torch.autograd.grad(product, sources)
-        by_rate -= product.detach()
+        drawn = _drawn(images, step.rows)
+        beside = None if outliers is None else _drawn(outliers, step.outlier_rows)
+        product, parts = course.product(step, passed[-1], drawn, beside, adjoint)
+        by_rate -= product
         adjoint = torch.addcmul(adjoint, parts[0], eta, value=-1)
         _accumulate(by_images, step.rows, parts[1] * -eta)
         if by_outliers is not None:

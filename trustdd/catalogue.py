@@ -20,7 +20,14 @@ from trustdd import style
 from trustdd.comparison import seeds_text
 from trustdd.export import MadeFigure, MadeTable, describe, destination, write_figure, write_table
 from trustdd.profiles import Profile, load_profile
-from trustdd.results import MissingArtefacts, Results, profile_of, require, seeds_of
+from trustdd.results import (
+    BUDGET_COLUMNS,
+    MissingArtefacts,
+    Results,
+    profile_of,
+    require,
+    seeds_of,
+)
 from trustdd.store import Run
 
 if TYPE_CHECKING:
@@ -200,6 +207,9 @@ class Catalogue(Generic[Made]):
         with self._named(entry):
             groups = entry.groups_of(results.profile)
             planned = [r for r in results.planned(*groups) if entry.takes(r.experiment)]
+            if "*" not in entry.also:
+                own = [r for r in results.planned(*entry.groups) if entry.takes(r.experiment)]
+                planned = _at_one_budget(planned, len(own))
             if groups and not planned:
                 raise MissingArtefacts(
                     f"profile '{results.profile.name}' has no experiments on "
@@ -272,6 +282,27 @@ def _seeds_mark(entry: Entry, made: MadeFigure, runs: Sequence[Run]) -> str:
     if len(made.seeds) == 1:
         return f" · seed {made.seeds[0]}"
     return f" · {seeds_text(len(made.seeds or seeds_of(runs)))}"
+
+
+def _at_one_budget(runs: list[Run], own: int) -> list[Run]:
+    """Leave out optional runs that were given more or less computing than the entry's own.
+
+    An ablation at a small budget would otherwise stand in one table with the main runs.
+
+    Args:
+        runs: the entry's own runs first, then those of optional groups.
+        own: how many are its own.
+    """
+    budgets: dict[tuple[str, ...], tuple[Any, ...]] = {}
+    kept = []
+    for place, run in enumerate(runs):
+        experiment = run.experiment
+        kind = (experiment.dataset, experiment.method, experiment.selection)
+        budget = tuple(getattr(experiment, name) for name in BUDGET_COLUMNS)
+        if place < own or budgets.setdefault(kind, budget) == budget:
+            kept.append(run)
+            budgets.setdefault(kind, budget)
+    return kept
 
 
 def _are_own(runs: Sequence[Run], entry: Entry, profile: Profile) -> bool:

@@ -17,10 +17,12 @@ from trustdd.ood import load_ood_suite
 from trustdd.randomness import stream
 from trustdd.scores import SCORES
 
-#: images an evaluation step
-BATCH = 256
+#: images an evaluation step: few enough to stay in a CPU's cache
+BATCH = 64
 #: at most so many images of a set keep their penultimate features
 FEATURE_LIMIT = 1000
+#: how many of a set's images the student is less sure of than of the one that is kept
+SAMPLE_SHARE = 0.9
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,9 @@ class Evaluation:
         features: penultimate features of a seeded subset, ``"in"`` and OOD names →
             ``float32 [≤1000, d]``.
         feature_labels: the labels of ``features["in"]``.
+        samples: OOD set name → one of its images, ``uint8 [c, h, w]``: the one that the student is
+            surer of (by MSP) than of `SAMPLE_SHARE` of the others.
+        sample_places: the places of these images in their sets.
     """
 
     logits: Tensor
@@ -41,6 +46,8 @@ class Evaluation:
     ood: Mapping[str, Tensor]
     features: Mapping[str, Tensor]
     feature_labels: Tensor
+    samples: Mapping[str, Tensor]
+    sample_places: Mapping[str, int]
 
     @property
     def accuracy(self) -> float:
@@ -54,6 +61,11 @@ class Evaluation:
             "in_labels": self.labels,
             **{f"ood.{name}": logits for name, logits in self.ood.items()},
         }
+
+    def sample_tensors(self) -> dict[str, Tensor]:
+        """The kept images as named tensors: ``ood.NAME``, and ``place.NAME``."""
+        images = {f"ood.{name}": image for name, image in self.samples.items()}
+        return images | {f"place.{n}": torch.tensor(p) for n, p in self.sample_places.items()}
 
     def feature_tensors(self) -> dict[str, Tensor]:
         """The features as named tensors: ``in``, ``in_labels``, ``ood.NAME``, in half precision."""
@@ -79,10 +91,10 @@ def network_outputs(
     device = next(network.parameters()).device
     logits, features = [], []
     for piece, kept in zip(images.split(BATCH), keep.split(BATCH), strict=True):
-        inputs = data.normalise(piece.to(device))
-        logits.append(network(inputs).float().cpu())
+        embedded = network.embed(data.normalise(piece.to(device)))  # type: ignore[operator]
+        logits.append(network.classifier(embedded).float().cpu())  # type: ignore[operator]
         if bool(kept.any()):
-            features.append(network.embed(inputs[kept.to(device)]).float().cpu())  # type: ignore[operator]
+            features.append(embedded[kept.to(device)].float().cpu())
     return torch.cat(logits), torch.cat(features) if features else torch.zeros(0, 0)
 
 
@@ -90,7 +102,7 @@ def evaluate(student: nn.Module, experiment: Experiment) -> Evaluation:
     """Run a student over the InD test set and the experiment's OOD suite.
 
     Args:
-        student: a network ``[n, c, h, w] → [n, k]`` with a method ``embed``, in eval mode.
+        student: a `trustdd.networks.Network`, in eval mode.
         experiment: names the dataset and the suite.
 
     Returns:
@@ -106,11 +118,21 @@ def evaluate(student: nn.Module, experiment: Experiment) -> Evaluation:
     chosen = _subset("in", len(data.test.images))
     logits, features["in"] = network_outputs(student, data.test.images, data, chosen)
     assert data.test.labels is not None
-    ood = {}
+    ood, samples, places = {}, {}, {}
     for name, images in suite.items():
         keep = _subset(name, len(images.images))
         ood[name], features[name] = network_outputs(student, images.images, data, keep)
-    return Evaluation(logits, data.test.labels, ood, features, data.test.labels[chosen])
+        places[name] = sample_place(ood[name])
+        samples[name] = images.images[places[name]].clone()
+    return Evaluation(
+        logits, data.test.labels, ood, features, data.test.labels[chosen], samples, places,
+    )  # fmt: skip
+
+
+def sample_place(logits: Tensor) -> int:
+    """Place of the image that is kept of an OOD set, from the set's logits ``[m, k]``."""
+    order = SCORES["msp"](logits.double()).argsort(stable=True)
+    return int(order[int(SAMPLE_SHARE * (len(order) - 1))])
 
 
 def _subset(name: str, size: int) -> Tensor:

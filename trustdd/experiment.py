@@ -16,6 +16,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from trustdd.defaults import DATASETS, dataset_defaults, matching_loops, trajectory_settings
+from trustdd.validation import check_choice, check_integer, check_names, check_number
 
 METHODS = ("dc", "dsa", "mtt")
 OUTLIERS = ("none", "oe", "poe")
@@ -29,8 +30,10 @@ AUGMENTATIONS = ("color", "crop", "cutout", "flip", "scale", "rotate")
 
 #: where the data lies and what computes: neither changes what an experiment *is*
 PLACE_FIELDS = ("data_root", "device")
-#: what a finished student is tested on: changing it re-evaluates but distils nothing anew
-EVALUATION_FIELDS = ("ood", "ood_limit")
+#: what a finished set is tested on, and with: changing it re-evaluates but distils nothing anew
+EVALUATION_FIELDS = ("ood", "ood_limit", "networks")
+#: other architectures than the ConvNet, see ``trustdd.networks``
+NETWORK_NAMES = ("mlp", "lenet", "alexnet", "vgg11", "resnet18")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +85,7 @@ class Experiment:
         ood: names of the OOD test sets.
         ood_limit: at most this many images of each (a seeded subset every student shares);
             0 takes all.
+        networks: architectures that students are trained with where transfer is tested.
         experts: expert trajectories.
         max_start_epoch: trajectory segments start before this epoch.
         expert_epochs: expert epochs that one segment spans.
@@ -135,6 +139,7 @@ class Experiment:
     training_batch: int = 256
     ood: tuple[str, ...] | None = None
     ood_limit: int = 0
+    networks: tuple[str, ...] | None = None
     experts: int = 100
     max_start_epoch: int | None = None
     expert_epochs: int | None = None
@@ -164,8 +169,8 @@ class Experiment:
             facts = dataset_defaults(self.dataset)
             chosen = None if self.method == "dc" else facts.augmentation
             object.__setattr__(self, "augmentation", chosen)
-        for name in ("corruptions", "ood"):
-            object.__setattr__(self, name, _names(name, getattr(self, name)))
+        for name in ("corruptions", "ood", "networks"):
+            object.__setattr__(self, name, check_names(name, getattr(self, name)))
         if self.outliers == "none":
             self._canonical(outlier_ipc=0, outlier_pool="", corruptions=(), outlier_weight=0.0,
                             outlier_selection="distilled", lr_outliers=0.0)  # fmt: skip
@@ -249,6 +254,7 @@ class Experiment:
             "lr_images": lr_images,
             "lr_outliers": self.lr_images if self.lr_images is not None else lr_images,
             "ood": facts.ood,
+            "networks": NETWORK_NAMES,
             **{k: trajectory[k] for k in trajectory if k != "lr_images"},
         }
 
@@ -260,13 +266,13 @@ class Experiment:
     # -- validation -------------------------------------------------------------------------
 
     def _check_names(self) -> None:
-        _choice("method", self.method, METHODS)
-        _choice("outliers", self.outliers, OUTLIERS)
-        _choice("selection", self.selection, SELECTIONS)
-        _choice("outlier_selection", self.outlier_selection, SELECTIONS[:2])
-        _choice("metric", self.metric, METRICS)
-        _choice("initial", self.initial, ("real", "noise"))
-        _choice("precision", self.precision, ("float32", "bf16"))
+        check_choice("method", self.method, METHODS)
+        check_choice("outliers", self.outliers, OUTLIERS)
+        check_choice("selection", self.selection, SELECTIONS)
+        check_choice("outlier_selection", self.outlier_selection, SELECTIONS[:2])
+        check_choice("metric", self.metric, METRICS)
+        check_choice("initial", self.initial, ("real", "noise"))
+        check_choice("precision", self.precision, ("float32", "bf16"))
         if not isinstance(self.dataset, str) or not re.fullmatch(r"[A-Za-z0-9_.-]+", self.dataset):
             raise ValueError(
                 f"dataset {self.dataset!r}; expected one of {', '.join(DATASETS)}, "
@@ -279,9 +285,9 @@ class Experiment:
             )
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", str(self.device)):
             raise ValueError(f"device {self.device!r}; expected auto, cpu, cuda or cuda:N")
-        _integer("ipc", self.ipc, 1)
+        check_integer("ipc", self.ipc, 1)
         if self.image_size is not None:
-            _integer("image_size", self.image_size, 8)
+            check_integer("image_size", self.image_size, 8)
 
     def _check_values(self) -> None:
         for name, low in (
@@ -291,13 +297,13 @@ class Experiment:
             ("experts", 1), ("max_start_epoch", 1), ("expert_epochs", 1), ("expert_batch", 1),
             ("student_steps", 1), ("synthetic_batch", 0),
         ):  # fmt: skip
-            _integer(name, getattr(self, name), low)
+            check_integer(name, getattr(self, name), low)
         for name in ("lr_images", "lr_network", "training_lr", "expert_lr", "student_lr"):
-            self._canonical(**{name: _number(name, getattr(self, name), positive=True)})
+            self._canonical(**{name: check_number(name, getattr(self, name), positive=True)})
         for name in ("outlier_weight", "lr_outliers", "training_weight_decay", "lr_student_lr"):
-            self._canonical(**{name: _number(name, getattr(self, name))})
+            self._canonical(**{name: check_number(name, getattr(self, name))})
         for name in ("momentum_images", "training_momentum"):
-            self._canonical(**{name: _number(name, getattr(self, name), below=1.0)})
+            self._canonical(**{name: check_number(name, getattr(self, name), below=1.0)})
         if not isinstance(self.zca, bool):
             raise ValueError(f"zca {self.zca!r}; expected true or false")
         if self.outliers != "none" and self.outlier_ipc == 0:
@@ -305,46 +311,18 @@ class Experiment:
         for name in ("augmentation", "expert_augmentation"):
             strategy = getattr(self, name)
             for part in strategy.split("_") if strategy is not None else ():
-                _choice(f"{name} part", part, AUGMENTATIONS)
+                check_choice(f"{name} part", part, AUGMENTATIONS)
         for corruption in self.corruptions or ():
-            _choice("corruption", corruption, CORRUPTION_NAMES)
+            check_choice("corruption", corruption, CORRUPTION_NAMES)
         if self.outliers == "poe" and not self.corruptions:
             raise ValueError(
                 f"corruptions is empty; expected at least one of {', '.join(CORRUPTION_NAMES)}"
             )
+        for network in self.networks or ():
+            check_choice("network", network, NETWORK_NAMES)
         if not self.ood:
             raise ValueError("ood is empty; expected the name of at least one OOD set")
         size, depth = int(self.image_size or 0), int(self.depth or 0)
         largest = int(math.log2(32 if size == 28 else size))
         if depth > largest:
             raise ValueError(f"depth {depth}; expected 1 to {largest} for {size} px images")
-
-
-def _choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{name} {value!r}; expected one of {', '.join(allowed)}")
-
-
-def _integer(name: str, value: object, low: int | None) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or (low is not None and value < low):
-        bound = "" if low is None else f" ≥ {low}"
-        raise ValueError(f"{name} {value!r}; expected an integer{bound}")
-
-
-def _number(name: str, value: object, *, positive: bool = False, below: float = math.inf) -> float:
-    fine = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not fine or value < 0 or (positive and value == 0) or value >= below:  # type: ignore[operator]
-        bound = "> 0" if positive else "≥ 0"
-        bound += f" and < {below:g}" if below < math.inf else ""
-        raise ValueError(f"{name} {value!r}; expected a number {bound}")
-    return float(value)  # type: ignore[arg-type]
-
-
-def _names(name: str, value: object) -> tuple[str, ...]:
-    if isinstance(value, str) or not isinstance(value, list | tuple):
-        raise ValueError(f"{name} {value!r}; expected a list of names")
-    if not all(isinstance(v, str) and v for v in value):
-        raise ValueError(f"{name} {list(value)!r}; expected a list of names")
-    if len(set(value)) != len(value):
-        raise ValueError(f"{name} {list(value)!r}; expected each name once")
-    return tuple(value)

@@ -9,11 +9,14 @@ cross-entropy in place of the labels' (TrustDD).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from trustdd.experiment import METRICS
+from trustdd.networks.passes import Passes, SoftTargets
 
 Criterion = Callable[[Tensor], Tensor]
 
@@ -131,3 +134,134 @@ def matching_loss(
     target = mean_gradient(network, real, criterion, parameters)
     gradients = torch.autograd.grad(criterion(network(synthetic)), parameters, create_graph=True)
     return gradient_distance(gradients, target, metric)
+
+
+def grouped_matching_loss(
+    network: nn.Module,
+    real: Sequence[Tensor],
+    synthetic: Tensor,
+    targets: Tensor,
+    metric: str = "layerwise",
+) -> Tensor:
+    """Gradient distance of several groups at once, summed: the sum of their `matching_loss`.
+
+    A `ConvNet` takes the synthetic images of all groups through its written-out passes together
+    (`trustdd.networks.passes`); no graph is built. Any other network is matched group by group.
+
+    Args:
+        network: the network at the parameters to match; they are not changed.
+        real: normalised (and augmented) real images of each group, ``[n, c, h, w]``.
+        synthetic: the groups' synthetic images behind each other, equally many of each,
+            ``[groups · ipc, c, h, w]``.
+        targets: each group's target distribution, ``[groups, k]``: one-hot for a class, uniform
+            for outliers. Their cross-entropy is the loss whose gradients are matched.
+        metric: see `gradient_distance`.
+
+    Returns:
+        A scalar, differentiable once with respect to `synthetic`.
+
+    Raises:
+        ValueError: an unknown metric, or images that cannot be split into the groups.
+    """
+    if len(targets) != len(real) or len(synthetic) % len(real):
+        raise ValueError(
+            f"{len(real)} groups of real images, {len(targets)} targets and {len(synthetic)} "
+            "synthetic images; expected as many targets as groups, and a multiple of images"
+        )
+    if metric not in METRICS:
+        raise ValueError(f"metric {metric!r}; expected one of {', '.join(METRICS)}")
+    if Passes.fit(network):
+        return _GroupedLoss.apply(synthetic, real, targets, network, metric)
+    parts = synthetic.split(len(synthetic) // len(real))
+    losses = [
+        matching_loss(network, own, part, _SoftCrossEntropy(target), metric)
+        for own, part, target in zip(real, parts, targets, strict=True)
+    ]
+    return torch.stack(losses).sum()
+
+
+class _SoftCrossEntropy:
+    """Mean cross-entropy to one distribution ``[k]``."""
+
+    def __init__(self, target: Tensor) -> None:
+        self.target = target
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(logits, self.target.expand_as(logits))
+
+
+class _GroupedLoss(torch.autograd.Function):
+    """The loss with its gradient, made together; ``backward`` only scales it."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        synthetic: Tensor,
+        real: Sequence[Tensor],
+        targets: Tensor,
+        network: nn.Module,
+        metric: str,
+    ) -> Tensor:
+        assert Passes.fit(network)
+        passes = Passes(network)
+        parameters = [p.detach() for p in network.parameters()]
+        groups, norms = len(real), metric != "layerwise"
+        aims = [
+            _written_out_mean(passes, parameters, own, target, norms)
+            for own, target in zip(real, targets, strict=True)
+        ]
+        trace = passes.forward(parameters, synthetic.detach())
+        share = len(synthetic) // groups
+        weights = synthetic.new_full((len(synthetic), 1), 1 / share)
+        loss = SoftTargets(targets.repeat_interleave(share, 0), weights)
+        gradients = passes.backward(parameters, trace, loss, groups, norms)
+        matched = [i for i, g in enumerate(gradients) if g.numel()]
+        leaves = [gradients[i].detach().requires_grad_() for i in matched]
+        stacked = [torch.stack([aim[i] for aim in aims]) for i in matched]
+        with torch.enable_grad():
+            total = _grouped_distance(leaves, stacked, metric)
+        direction: list[Tensor | None] = [None] * len(gradients)
+        for i, part in zip(matched, torch.autograd.grad(total, leaves), strict=True):
+            direction[i] = part[0] if groups == 1 else part
+        by_images, _ = passes.along(parameters, trace, direction, groups)
+        assert by_images is not None
+        ctx.save_for_backward(by_images)
+        return total.detach()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        (by_images,) = ctx.saved_tensors
+        return (by_images * grad_outputs[0], None, None, None, None)
+
+
+def _written_out_mean(
+    passes: Passes, parameters: Sequence[Tensor], images: Tensor, target: Tensor, norms: bool
+) -> list[Tensor]:
+    """`mean_gradient` of one group by the written-out passes; empty tensors where not matched."""
+    total: list[Tensor] = []
+    for piece in images.split(CHUNK):
+        weights = piece.new_full((len(piece), 1), 1 / len(images))
+        loss = SoftTargets(target.expand(len(piece), -1), weights)
+        gradients = passes.backward(
+            parameters, passes.forward(parameters, piece), loss, norms=norms
+        )
+        if total:
+            torch._foreach_add_(total, gradients)
+        else:
+            total = gradients
+    if not total:
+        raise ValueError("a batch of 0 images has no gradient; expected at least one")
+    return total
+
+
+def _grouped_distance(synthetic: Sequence[Tensor], real: Sequence[Tensor], metric: str) -> Tensor:
+    """Sum of `gradient_distance` over the first dimension of all tensors."""
+    if metric == "cosine":
+        pairs = range(len(synthetic[0]))
+        parts = [gradient_distance([s[i] for s in synthetic], [r[i] for r in real], metric)
+                 for i in pairs]  # fmt: skip
+        return torch.stack(parts).sum()
+    # both are sums over units, whichever group these belong to
+    folded = [[t.flatten(0, 1) for t in tensors] for tensors in (synthetic, real)]
+    return gradient_distance(folded[0], folded[1], metric)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
 from trustdd import augmentation
 from trustdd.experiment import Experiment
-from trustdd.gradient_matching import Criterion, matching_loss
+from trustdd.gradient_matching import grouped_matching_loss
 from trustdd.inliers import InlierData
-from trustdd.losses import uniform_cross_entropy
 from trustdd.outliers import OutlierSource
 from trustdd.randomness import stream
 from trustdd.state import State
@@ -43,9 +41,13 @@ class GradientMatching:
         labels = data.train.labels
         assert labels is not None
         self.members = [(labels == c).nonzero().flatten() for c in range(len(data.classes))]
-        self.labels = torch.arange(len(data.classes), device=device).repeat_interleave(
-            experiment.ipc
-        )
+        classes = torch.arange(len(data.classes), device=device)
+        self.labels = classes.repeat_interleave(experiment.ipc)
+        one_hot = nn.functional.one_hot(classes).float()
+        self.targets = {
+            "images": one_hot,
+            "outliers": one_hot.mean(1, keepdim=True).expand_as(one_hot),
+        }
 
     def step(self, state: State, iteration: int) -> tuple[float, float]:
         """One iteration; returns the mean matching loss of a class, and of an outlier slot."""
@@ -71,39 +73,33 @@ class GradientMatching:
         """Match every group's gradients and move the images `name` once."""
         experiment = self.experiment
         synthetic = getattr(state, name).detach().requires_grad_()
-        groups = synthetic.split(len(synthetic) // len(self.data.classes))
-        total = torch.zeros((), device=self.device)
-        for group, real, criterion in self._groups(name, groups, iteration, outer):
-            total = total + matching_loss(network, real, group, criterion, experiment.metric)
-        (gradient,) = torch.autograd.grad(total, synthetic)
-        lr = experiment.lr_images if name == "images" else experiment.lr_outliers
-        state.descend(name, gradient, float(lr or 0.0), experiment.momentum_images)
-        return total.detach() / len(groups)
-
-    def _groups(
-        self, name: str, groups: tuple[Tensor, ...], iteration: int, outer: int
-    ) -> Iterator[tuple[Tensor, Tensor, Criterion]]:
-        """Yield every group's synthetic and real images under one Siamese draw, and its loss."""
-        experiment = self.experiment
-        count = int(experiment.real_batch or 0)
-        for slot, group in enumerate(groups):
+        seen, real = [], []
+        for slot, group in enumerate(synthetic.split(len(synthetic) // len(self.data.classes))):
             generator = stream(experiment.seed, "matching", name, iteration, outer, slot)
-            if name == "images":
-                members = self.members[slot]
-                drawn = members[torch.randperm(len(members), generator=generator)[:count]]
-                real = self.data.normalise(self.images[drawn.to(self.device)])
-                label = torch.tensor([slot], device=self.device)
-                criterion: Criterion = _ClassCrossEntropy(label)
-            else:
-                assert self.source is not None
-                real = self.data.normalise(self.source.batch(slot, count, generator))
-                criterion = uniform_cross_entropy
+            images = self.data.normalise(self._real(name, slot, generator))
             if experiment.augmentation is not None:
                 shape = (int(group.shape[1]), int(group.shape[2]), int(group.shape[3]))
                 draw = augmentation.draw(experiment.augmentation, 1, shape, generator, True)
-                group = augmentation.apply(group, draw)
-                real = augmentation.apply(real, draw)
-            yield group, real, criterion
+                group, images = (augmentation.apply(one, draw) for one in (group, images))
+            seen.append(group)
+            real.append(images)
+        total = grouped_matching_loss(
+            network, real, torch.cat(seen), self.targets[name], experiment.metric
+        )
+        (gradient,) = torch.autograd.grad(total, synthetic)
+        lr = experiment.lr_images if name == "images" else experiment.lr_outliers
+        state.descend(name, gradient, float(lr or 0.0), experiment.momentum_images)
+        return total.detach() / len(real)
+
+    def _real(self, name: str, slot: int, generator: torch.Generator) -> Tensor:
+        """Real images of a class, or real (pseudo-)outliers of a slot."""
+        count = int(self.experiment.real_batch or 0)
+        if name == "outliers":
+            assert self.source is not None
+            return self.source.batch(slot, count, generator)
+        members = self.members[slot]
+        drawn = members[torch.randperm(len(members), generator=generator)[:count]]
+        return self.images[drawn.to(self.device)]
 
     def _train(self, network: nn.Module, state: State, iteration: int, outer: int) -> None:
         """Train the network on the synthetic set, outliers beside it, before the next match."""
@@ -122,13 +118,3 @@ class GradientMatching:
             augmentation=experiment.augmentation,
             generator=stream(experiment.seed, "inner loop", iteration, outer),
         )
-
-
-class _ClassCrossEntropy:
-    """Mean cross-entropy to one class, for a batch that is all of that class."""
-
-    def __init__(self, label: Tensor) -> None:
-        self.label = label
-
-    def __call__(self, logits: Tensor) -> Tensor:
-        return nn.functional.cross_entropy(logits, self.label.expand(len(logits)))

@@ -26,7 +26,7 @@ from trustdd.experiment import METHODS, Experiment
 from trustdd.store import project_root
 
 #: fields whose value is itself a list of names; a grid over them is a list of lists
-LIST_FIELDS = ("corruptions", "ood")
+LIST_FIELDS = ("corruptions", "ood", "networks")
 FIELD_NAMES = tuple(f.name for f in fields(Experiment))
 #: fields that ``None`` leaves unset
 UNSET_BY_NONE = frozenset(f.name for f in fields(Experiment) if f.default is None)

@@ -25,17 +25,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from trustdd.experiment import EVALUATION_FIELDS
 from trustdd.profiles import Profile, list_profiles, load_profile, profiles_folder
+from trustdd.staging import finished
 from trustdd.store import Run, results_root
 
 if TYPE_CHECKING:
     from trustdd.expert_store import Experts
 
+#: fields that say how much was computed: runs that differ in them are not compared
+BUDGET_COLUMNS = ("iterations", "real_batch", "training_epochs")
 #: fields of the experiment that stand beside the numbers of its report
 EXPERIMENT_COLUMNS = (
     "dataset", "method", "outliers", "ipc", "seed", "selection", "outlier_selection",
-    "outlier_ipc", "outlier_weight", "corruptions",
+    "outlier_ipc", "outlier_weight", "corruptions", *BUDGET_COLUMNS,
 )  # fmt: skip
 #: detection metrics of a report, in [0, 1]
 METRICS = ("auroc", "aupr_in", "aupr_out", "fpr95", "fpr95_in")
@@ -150,9 +152,7 @@ def holds(run: Run, files: Sequence[str]) -> bool:
     recorded = {name: stage for stage, entry in manifest.items() for name in entry["files"]}
     if not all(name in recorded and run.has(name) for name in files):
         return False
-    now = run.experiment.to_dict()
-    tested = [manifest[recorded[name]].get("settings") for name in files]
-    return all(s is None or s == {f: now[f] for f in EVALUATION_FIELDS} for s in tested)
+    return all(finished(run, recorded[name]) for name in files)
 
 
 def experts_of(run: Run) -> Experts:

@@ -7,18 +7,21 @@ import fcntl
 import os
 import subprocess
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from trustdd.experiment import Experiment
 from trustdd.profiles import Profile
 from trustdd.source_hash import source_hash
+from trustdd.staging import MAIN_STAGES, begun_from, check_stage, finished
 from trustdd.store import Run, results_root, write_json, write_text
 
-STAGES = ("distill", "evaluate")
+_STUDENT = ("trustdd.training", "trustdd.detection", "trustdd.synthetic")
 #: what runs in each stage; of the pipeline only its own file, since it calls every stage
 SOURCES = {
     "distill": ("trustdd.distillation",),
-    "evaluate": ("trustdd.training", "trustdd.detection", "trustdd.synthetic"),
+    "evaluate": _STUDENT,
+    "course": _STUDENT,
+    "transfer": _STUDENT,
+    "detectors": ("trustdd.detectors",),
 }
 #: imports that an experiment does not take: the objective of the other method, the corruptions
 #: where outliers are none or real
@@ -30,17 +33,6 @@ CHECKPOINT = "checkpoint.safetensors"
 CHECKPOINT_SOURCE = "checkpoint.source"
 
 
-def check_stage(stage: str) -> str:
-    """Return `stage` if there is such a one.
-
-    Raises:
-        ValueError: there is not.
-    """
-    if stage not in STAGES:
-        raise ValueError(f"stage '{stage}'; expected one of {', '.join(STAGES)}")
-    return stage
-
-
 def stage_source(stage: str, experiment: Experiment) -> str:
     """Hash the source that a stage of an experiment runs, see `trustdd.source_hash`.
 
@@ -50,15 +42,8 @@ def stage_source(stage: str, experiment: Experiment) -> str:
     without = [_MATCHING if experiment.method == "mtt" else _TRAJECTORY]
     if experiment.outliers != "poe":
         without.append(_CORRUPTIONS)
-    alone = ("trustdd.pipeline",) if stage == "evaluate" else ()
+    alone = () if stage == "distill" else ("trustdd.pipeline",)
     return source_hash(SOURCES[check_stage(stage)], without, alone)
-
-
-def finished(run: Run, stage: str) -> bool:
-    """Tell whether a stage is recorded, its files are there, and its settings are today's."""
-    settings: dict[str, Any] = run.manifest().get(stage, {}).get("settings", {})
-    now = run.experiment.to_dict()
-    return run.done(stage) and all(now.get(name) == value for name, value in settings.items())
 
 
 def bring_up_to_date(run: Run, stage: str, *, keep: bool = False, progress: bool = True) -> bool:
@@ -69,7 +54,7 @@ def bring_up_to_date(run: Run, stage: str, *, keep: bool = False, progress: bool
 
     Args:
         run: the run.
-        stage: ``"distill"`` or ``"evaluate"``; the latter needs the former.
+        stage: one of ``trustdd.staging.STAGES``; those that it needs have to be done.
         keep: take what is stored as it is, whatever source made it.
         progress: show bars.
 
@@ -114,7 +99,7 @@ def complete_all(
     published = published_runs(name)
     runs = [Run.of(experiment, name) for experiment in experiments]
     for run in runs:
-        for stage in STAGES:
+        for stage in MAIN_STAGES:
             keep = run.experiment.key in published
             bring_up_to_date(run, stage, keep=keep, progress=progress)
     return runs
@@ -135,7 +120,7 @@ def published_runs(profile: str) -> set[str]:
 
 
 def _make(run: Run, stage: str, source: str, progress: bool) -> None:
-    for later in STAGES[STAGES.index(stage) :]:
+    for later in begun_from(stage):
         forget(run, later)
     if stage == "distill":
         _begin_checkpoint(run, source)

@@ -15,6 +15,8 @@ from trustdd.augmentation import augment
 from trustdd.experiment import Experiment
 from trustdd.inliers import InlierData
 from trustdd.losses import training_loss
+from trustdd.memory import keep_freed_memory
+from trustdd.networks.passes import Passes, SoftTargets
 from trustdd.outliers import OutlierSource
 from trustdd.randomness import stream
 
@@ -28,6 +30,7 @@ def resolve_device(name: str) -> torch.device:
     Raises:
         ValueError: a GPU is asked for and there is none.
     """
+    keep_freed_memory()
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name.startswith("cuda") and not torch.cuda.is_available():
@@ -101,6 +104,7 @@ def fit(
     network.train()
     device = next(network.parameters()).device
     parameters: list[Tensor] = list(network.parameters())
+    gradient = _gradient_of(network, outlier_weight)
     buffers: list[Tensor | None] = [None] * len(parameters)
     steps = -(-len(images) // batch)
     prepare = normalise or (lambda batch_images: batch_images)
@@ -121,15 +125,9 @@ def fit(
                 unknown = prepare(outliers[beside[step].to(outliers.device)].to(device))
             elif outliers is not None:
                 unknown = prepare(outliers(len(chosen), generator).to(device))
-            if unknown is not None and len(unknown):
+            if unknown is not None:
                 unknown = augment(unknown, augmentation, generator)
-                logits = network(torch.cat([inputs, unknown]))
-                known, unknown = logits[: len(inputs)], logits[len(inputs) :]
-                loss = training_loss(known, targets, unknown, outlier_weight)
-            else:
-                known = network(inputs)
-                loss = training_loss(known, targets, None, outlier_weight)
-            gradients = list(torch.autograd.grad(loss, parameters))
+            known, loss, gradients = gradient(inputs, targets, unknown)
             # the function behind torch.optim.SGD: the class imports a compiler, for seconds
             with torch.no_grad():
                 sgd(
@@ -145,11 +143,46 @@ def fit(
                     foreach=True,
                 )
             if watch is not None:
-                watch(known.detach(), targets, loss.detach())
+                watch(known, targets, loss)
         if progress is not None:
-            progress.set_postfix(loss=f"{float(loss.detach()):.4f}", refresh=False)
+            progress.set_postfix(loss=f"{float(loss):.4f}", refresh=False)
             progress.update()
-    return float(loss.detach())
+    return float(loss)
+
+
+#: inputs, labels, outliers or None → InD logits, loss, gradients in ``parameters()`` order
+Gradient = Callable[[Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor, list[Tensor]]]
+
+
+def _gradient_of(network: nn.Module, outlier_weight: float) -> Gradient:
+    """The gradient of ``CE + λ · uniform-CE`` at a network's parameters as they are."""
+    parameters = list(network.parameters())
+
+    def by_autograd(
+        inputs: Tensor, labels: Tensor, outliers: Tensor | None
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        batch = inputs if outliers is None else torch.cat([inputs, outliers])
+        logits = network(batch)
+        known, unknown = logits[: len(inputs)], logits[len(inputs) :]
+        loss = training_loss(known, labels, unknown if len(unknown) else None, outlier_weight)
+        gradients = list(torch.autograd.grad(loss, parameters))
+        return known.detach(), loss.detach(), gradients
+
+    if not Passes.fit(network):
+        return by_autograd
+    passes = Passes(network)
+
+    def written_out(
+        inputs: Tensor, labels: Tensor, outliers: Tensor | None
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        batch = inputs if outliers is None else torch.cat([inputs, outliers])
+        trace = passes.forward(parameters, batch)
+        beside = len(batch) - len(inputs)
+        target = SoftTargets.of(labels, trace.logits.shape[1], beside, outlier_weight)
+        gradients = passes.backward(parameters, trace, target)
+        return trace.logits[: len(inputs)], target.loss(trace.logits), gradients
+
+    return written_out
 
 
 def train_student(

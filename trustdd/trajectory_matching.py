@@ -27,7 +27,6 @@ from trustdd.adjoint import (
     unrolled_loss,
 )
 from trustdd.experiment import Experiment
-from trustdd.losses import training_loss
 from trustdd.randomness import stream
 
 MEMORY = {"adjoint": adjoint_loss, "unrolled": unrolled_loss}
@@ -87,7 +86,7 @@ def trajectory_loss(
         )
     course = Course(
         network,
-        partial(_student_loss, outlier_weight=outlier_weight),
+        outlier_weight,
         flatten_parameters(network, start),
         flatten_parameters(network, target),
         labels,
@@ -99,12 +98,6 @@ def trajectory_loss(
     if rate.numel() != 1:
         raise ValueError(f"student_lr of shape {tuple(rate.shape)}; expected one element")
     return MEMORY[memory](course, images, outliers, rate)
-
-
-def _student_loss(
-    logits: Tensor, labels: Tensor, outlier_logits: Tensor | None, outlier_weight: float
-) -> Tensor:
-    return training_loss(logits, labels, outlier_logits, outlier_weight)
 
 
 def draw_schedule(

@@ -13,27 +13,68 @@ import trustdd
 from trustdd.experiment import Experiment
 from trustdd.profiles import Profile
 from trustdd.source_hash import source_hash
-from trustdd.stages import finished, stage_source
+from trustdd.stages import stage_source
+from trustdd.staging import FURTHER_STAGES, finished
 from trustdd.store import Run
 
 Settings = dict[str, tuple[Experiment, ...]]
 
 
 def group_settings(profile: Profile, together: bool) -> Settings:
-    """Name the jobs of a stage: one a setting with all its seeds, or one a run.
+    """Name the jobs of a stage: one a group with all its runs, or one a run.
 
     A job starts a process that imports torch, seconds during which a small distillation could be
-    half done; where a run takes hours, every seed is better off alone.
+    half done; where a run takes hours, each is better off alone. A run of several groups belongs to
+    the first.
     """
+    if not together:
+        return {experiment.key: (experiment,) for experiment in profile.experiments()}
     found: dict[str, list[Experiment]] = {}
-    for experiment in profile.experiments():
-        name = experiment.key
-        if together:
-            values = {k: v for k, v in experiment.to_dict().items() if k != "seed"}
-            digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
-            name = f"{experiment.key.partition('-seed')[0]}-{digest}"
-        found.setdefault(name, []).append(experiment)
-    return {name: tuple(experiments) for name, experiments in found.items()}
+    taken: set[str] = set()
+    for group, experiments in profile.groups.items():
+        for experiment in experiments:
+            if experiment.key not in taken:
+                taken.add(experiment.key)
+                found.setdefault(group, []).append(experiment)
+    return {name: tuple(members) for name, members in found.items()}
+
+
+def work(experiments: Iterable[Experiment]) -> int:
+    """Estimate, in thousands of images that go through a network, what experiments cost.
+
+    Rough: it only decides which job starts first, so that no core waits for a long last one.
+    """
+    total = 0
+    for e in experiments:
+        images = e.ipc + int(e.outlier_ipc or 0)
+        parts = 1 if e.outliers == "none" else 2
+        total += e.training_epochs * images
+        if e.selection == "full":
+            total += e.training_epochs * 1000
+        elif e.selection == "random":
+            continue
+        elif e.method == "mtt":
+            # every student step once forwards, and about thrice on the way back
+            total += 4 * int(e.iterations or 0) * int(e.student_steps or 0) * images
+        else:
+            each = int(e.real_batch or 0) * parts + int(e.inner_loops or 0) * images
+            total += int(e.iterations or 0) * int(e.outer_loops or 0) * each
+    return total // 1000
+
+
+def further_jobs(profile: Profile, together: bool) -> dict[str, tuple[str, tuple[Experiment, ...]]]:
+    """Name the jobs of the further stages, each with its stage and its experiments.
+
+    One job a stage with all runs of the group of its name, or one a run.
+    """
+    found: dict[str, tuple[str, tuple[Experiment, ...]]] = {}
+    for stage in FURTHER_STAGES:
+        members = tuple({e.key: e for e in profile.groups.get(stage, ())}.values())
+        if members and together:
+            found[stage] = (stage, members)
+        elif members:
+            found |= {f"{stage}-{e.key}": (stage, (e,)) for e in members}
+    return found
 
 
 def stage_params(stage: str, experiments: Sequence[Experiment], kept: bool) -> list[str]:
@@ -43,14 +84,21 @@ def stage_params(stage: str, experiments: Sequence[Experiment], kept: bool) -> l
     return settings + sources
 
 
-def drop_stamps(profile: Profile, folder: Path, settings: Settings, stages: Iterable[str]) -> None:
-    """Remove the stamps of stages whose artefacts have gone, so that they are made again."""
-    for stage in stages:
-        for name, experiments in settings.items():
-            stamp = folder / f"{name}.{stage}.json"
-            runs = [Run.of(e, profile.name) for e in experiments]
-            if stamp.is_file() and not all(finished(run, stage) for run in runs):
-                stamp.unlink()
+def drop_stamps(profile: Profile, folder: Path, jobs: Settings, stage: str) -> None:
+    """Remove the stamps of jobs of a stage whose artefacts have gone, so that they are made again.
+
+    Args:
+        profile: whose runs they are.
+        folder: holds ``JOB.STAGE.json``, or ``JOB.json``.
+        jobs: job → its experiments.
+        stage: the stage.
+    """
+    for name, experiments in jobs.items():
+        runs = [Run.of(e, profile.name) for e in experiments]
+        if all(finished(run, stage) for run in runs):
+            continue
+        for stamp in (folder / f"{name}.{stage}.json", folder / f"{name}.json"):
+            stamp.unlink(missing_ok=True)
 
 
 def drop_export_stamp(stamp: Path) -> None:

@@ -6,12 +6,23 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from trustdd.results import EXPERIMENT_COLUMNS, SCORE, MissingArtefacts, reports
+from trustdd.results import BUDGET_COLUMNS, EXPERIMENT_COLUMNS, SCORE, MissingArtefacts, reports
 from trustdd.store import Run
+
+#: how a budget is said
+BUDGET_WORDS = {
+    "iterations": "iterations",
+    "real_batch": "real images a class",
+    "training_epochs": "epochs of students",
+}
 
 
 def varied(frame: pd.DataFrame, column: str, free: Sequence[str] = ()) -> pd.DataFrame:
-    """Keep, for each outlier mode, the runs that differ from its first one in `column` alone.
+    """Keep, for each outlier mode, the runs of one setting that differ in `column` alone.
+
+    Of several settings it is the one with most values of `column`, the first of those; so an
+    ablation may be run at a budget of its own. All modes are shown at the budget of the one with
+    most values; one that has no runs at it is left out.
 
     Args:
         frame: a row per run, those of the main group first.
@@ -19,10 +30,41 @@ def varied(frame: pd.DataFrame, column: str, free: Sequence[str] = ()) -> pd.Dat
         free: columns that may vary with it.
     """
     fixed = [c for c in EXPERIMENT_COLUMNS if c not in (column, "seed", "outliers", *free)]
-    parts = []
-    for _, rows in frame.groupby("outliers", sort=False):
-        parts.append(rows[(rows[fixed] == rows.iloc[0][fixed]).all(axis=1)])
-    return pd.concat(parts, ignore_index=True)
+    parts: dict[str, pd.DataFrame] = {}
+    budget: tuple[object, ...] | None = None
+    # modes with several values first: they say at which budget the others are compared
+    modes = frame.groupby("outliers", sort=False)[column].nunique()
+    for mode in modes.sort_values(ascending=False, kind="stable").index:
+        rows = frame[frame["outliers"] == mode]
+        settings = rows.groupby(fixed, sort=False)
+        counts = settings[column].nunique()
+        if budget is not None:
+            counts = counts[[_budget(counts.index, key) == budget for key in counts.index]]
+        if len(counts):
+            chosen = counts.idxmax()
+            parts[mode] = settings.get_group(chosen)
+            budget = budget or _budget(counts.index, chosen)
+    return pd.concat([parts[m] for m in modes.index if m in parts], ignore_index=True)
+
+
+def budget_note(frame: pd.DataFrame, runs: Sequence[Run]) -> str:
+    """Say at which budget the runs of a frame were computed, against the first, main run.
+
+    Args:
+        frame: from `varied` or `corruption_variants`.
+        runs: all runs, those of the main group first.
+    """
+    here, main = frame.iloc[0], runs[0].experiment
+    said = [
+        f"{here[name]:,} {words}"
+        for name, words in BUDGET_WORDS.items()
+        if here[name] != getattr(main, name)
+    ]
+    return f"{' and '.join(said)}, unlike the main runs" if said else "all else as in the main runs"
+
+
+def _budget(settings: pd.MultiIndex, key: tuple[object, ...]) -> tuple[object, ...]:
+    return tuple(v for name, v in zip(settings.names, key, strict=True) if name in BUDGET_COLUMNS)
 
 
 def corruption_variants(runs: Sequence[Run]) -> tuple[pd.DataFrame, list[str]]:

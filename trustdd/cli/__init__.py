@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import click
 
-from trustdd.cli.artefacts import figure, numbers, table, verify
+from trustdd.cli.artefacts import bundle, figure, numbers, table, verify
 from trustdd.cli.data import data
 from trustdd.cli.listing import list_command
 from trustdd.cli.run import run
@@ -33,7 +33,9 @@ def cli() -> None:
     """
 
 
-for _command in (list_command, run, figure, table, numbers, data, verify, complete, stage):
+for _command in (
+    list_command, run, figure, table, numbers, bundle, data, verify, complete, stage,
+):  # fmt: skip
     cli.add_command(_command)
 
 

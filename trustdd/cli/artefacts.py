@@ -107,6 +107,27 @@ def numbers(profile: str, stamp: Path | None) -> None:
 
 
 @click.command(
+    epilog="\b\nExample:\n  trustdd bundle --profile quick -o revision.zip",
+    short_help="Pack every figure, table and number into one zip with a manifest.",
+)
+@profile_option
+@click.option(
+    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path),
+    help="The zip; results/PROFILE/trustdd-PROFILE.zip by default.",
+)  # fmt: skip
+def bundle(profile: str, output: Path | None) -> None:
+    """Pack what a profile's figures, tables and numbers were exported to, for a paper's revision.
+
+    Nothing is made again; `make bundle` does that first. Two bundles of equal results are equal.
+    """
+    from trustdd.bundle import write_bundle
+
+    if output is not None and output.suffix != ".zip":
+        raise ValueError(f"output '{output}'; expected a name that ends in .zip")
+    click.echo(write_bundle(profile, output))
+
+
+@click.command(
     epilog="\b\nExample:\n  trustdd verify --profile quick",
     short_help="Check every stored artefact against its record.",
 )

@@ -33,7 +33,8 @@ def complete(assignments: tuple[str, ...], profile: str) -> None:
     from trustdd.notebooks import check_values, experiment_parameters, parse_assignments
     from trustdd.ood import check_ood
     from trustdd.profiles import load_profile
-    from trustdd.stages import STAGES, bring_up_to_date
+    from trustdd.stages import bring_up_to_date
+    from trustdd.staging import MAIN_STAGES
     from trustdd.store import Run
 
     chosen = load_profile(profile)
@@ -52,7 +53,7 @@ def complete(assignments: tuple[str, ...], profile: str) -> None:
         check_ood(experiment)
     for experiment in experiments:
         run = Run.of(experiment, chosen.name)
-        for stage_name in STAGES:
+        for stage_name in MAIN_STAGES:
             bring_up_to_date(run, stage_name)
         click.echo(run.directory)
 
@@ -70,12 +71,14 @@ def complete(assignments: tuple[str, ...], profile: str) -> None:
 def stage(
     stages: str, keys: tuple[str, ...], profile: str, keep: bool, progress: bool, stamp: Path | None
 ) -> None:
-    """Do STAGE (distill, evaluate, or both) of a profile's experiments, named by their KEYs.
+    """Do STAGE of a profile's experiments, named by their KEYs.
 
-    A stage that is stored and was made by the package's present source is not done again.
+    Stages are distill, evaluate, course, transfer and detectors, or several of them joined by
+    commas. A stage that is stored and was made by the package's present source is not done again.
     """
     from trustdd.profiles import load_profile
-    from trustdd.stages import bring_up_to_date, check_stage
+    from trustdd.stages import bring_up_to_date
+    from trustdd.staging import check_stage
     from trustdd.store import write_json
 
     names = [check_stage(name) for name in stages.split(",")]

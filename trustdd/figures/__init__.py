@@ -16,7 +16,8 @@ FIGURES: Catalogue[MadeFigure] = Catalogue(
     __name__,
     [
         Entry("fig01", "One OOD image, seen by each student", ("main",),
-              "notebooks/03_detection", "overview:fig01", files=LOGITS),
+              "notebooks/03_detection", "overview:fig01",
+              files=(*LOGITS, "samples.safetensors")),
         Entry("fig02", "Confidence on InD and OOD images", ("main",),
               "notebooks/03_detection", "detection:fig02", files=LOGITS),
         Entry("fig03", "The corruptions of pseudo-outlier exposure", ("main",),
@@ -32,7 +33,7 @@ FIGURES: Catalogue[MadeFigure] = Catalogue(
         Entry("fig08", "The synthetic outliers, initial and distilled", ("main",),
               "notebooks/02_gradient_matching", "pictures:fig08", files=SETS),
         Entry("fig09", "Accuracy and AUROC along distillation", ("course",),
-              "notebooks/02_gradient_matching", "course:fig09",
+              "book/ablations", "course:fig09",
               files=("report.csv", "snapshots.csv")),
         Entry("fig10", "Matching losses", ("main",),
               "notebooks/02_gradient_matching", "course:fig10", files=("curves.csv",)),

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from trustdd import style
-from trustdd.analysis.ablations import corruption_variants, varied
+from trustdd.analysis.ablations import budget_note, corruption_variants, varied
 from trustdd.comparison import over_seeds, paired_difference, percent, spread
 from trustdd.export import MadeFigure
 from trustdd.figures.drawing import METRIC_NAMES, share_axis
@@ -103,8 +103,8 @@ def _sweep(sweep: Sweep, runs: Sequence[Run], frame: pd.DataFrame, width: float)
     for panel in axes[-columns:]:
         panel.set_xlabel(sweep.label)
     caption = (
-        f"{finding}. Mean AUROC over the OOD suite and InD accuracy against {sweep.what}, all "
-        f"else as in the main runs ({setting_name(runs[0].experiment)}). Means over seeds, bars "
+        f"{finding}. Mean AUROC over the OOD suite and InD accuracy against {sweep.what} "
+        f"({setting_name(runs[0].experiment)}; {budget_note(frame, runs)}). Means over seeds, bars "
         f"one standard deviation. {differences}"
     )
     alt = f"Line plots of mean AUROC and InD accuracy (%) against {sweep.label}. " + "; ".join(
@@ -178,7 +178,8 @@ def fig14(runs: Sequence[Run], width: float) -> MadeFigure:
     style.percent_axis(bar.ax.yaxis)
     caption = (
         f"{finding}. AUROC of POE students per OOD set, by the corruptions that their outliers "
-        f"were distilled from ({setting_name(runs[0].experiment)}). Means over seeds."
+        f"were distilled from ({setting_name(runs[0].experiment)}; {budget_note(frame, runs)}). "
+        "Means over seeds."
     )
     alt = "Heat map of AUROC (%), corruptions by OOD sets. Means over the sets: " + "; ".join(
         f"{variant} {percent(value)}" for variant, value in shown["mean"].items()

@@ -223,7 +223,6 @@ def _gradients(run: Run, steps: int) -> tuple[Tensor, Tensor, Tensor]:
 
     from trustdd.adjoint import Course, StudentStep, unflatten_parameters
     from trustdd.inliers import inlier_channels
-    from trustdd.losses import training_loss
     from trustdd.synthetic import load_distilled
     from trustdd.training import build_network
     from trustdd.trajectory_matching import trajectory_loss
@@ -250,10 +249,7 @@ def _gradients(run: Run, steps: int) -> tuple[Tensor, Tensor, Tensor]:
         return torch.autograd.grad(loss, shown)[0]
 
     step = StudentStep()
-    course = Course(
-        network, lambda z, y, out: training_loss(z, y, out, weight), start, target, found.labels,
-        [step] * steps,
-    )  # fmt: skip
+    course = Course(network, weight, start, target, found.labels, [step] * steps)
     passed = [start]
     for _ in range(steps):
         here = passed[-1].clone().requires_grad_()

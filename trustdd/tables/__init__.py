@@ -14,7 +14,7 @@ TABLES: Catalogue[MadeTable] = Catalogue(
     "table",
     __name__,
     [
-        Entry("tab01", "Datasets and OOD suites", ("main",), "notebooks/01_data_and_outliers",
+        Entry("tab01", "Datasets and OOD suites", ("main",), "book/datasets",
               "setup:tab01", also=("*",)),
         Entry("tab02", "Settings of every experiment", ("main",), "book/reproduce",
               "setup:tab02", also=("*",), files=()),
@@ -22,7 +22,7 @@ TABLES: Catalogue[MadeTable] = Catalogue(
               "detection:tab03", also=("ablation_ipc",), methods=MATCHING),
         Entry("tab04", "Trajectory matching, main result", ("mtt",),
               "notebooks/06_trajectory_matching", "detection:tab04", methods=("mtt",)),
-        Entry("tab05", "Digits", ("main",), "notebooks/03_detection", "detection:tab05",
+        Entry("tab05", "Digits", ("main",), "book/datasets", "detection:tab05",
               also=("mtt", "random_images", "full_data"), datasets=("digits",)),
         Entry("tab06", "ImageNet subset at 128 px", ("main",), "book/datasets",
               "detection:tab06", datasets=("imagenette",)),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from trustdd.analysis.ablations import corruption_variants, varied
+from trustdd.analysis.ablations import budget_note, corruption_variants, varied
 from trustdd.comparison import over_seeds, paired_difference, percent
 from trustdd.export import MadeTable
 from trustdd.markup import Column, Row, Section
@@ -41,7 +41,8 @@ def tab09(runs: Sequence[Run]) -> MadeTable:
     )
     caption = (
         f"{finding}. AUROC of POE students by the corruptions that their outliers were distilled "
-        f"from ({setting_name(runs[0].experiment)}). {spread_note(frame)}"
+        f"from ({setting_name(runs[0].experiment)}; {budget_note(frame, runs)}). "
+        f"{spread_note(frame)}"
     )
     data = over_seeds(frame, ["variant", "ood"], ["auroc", "fpr95"])
     return MadeTable(columns, tuple(rows), data, caption, finding)
@@ -90,8 +91,8 @@ def tab10(runs: Sequence[Run]) -> MadeTable:
     finding = _largest(sweeps, modes)
     columns = (Column("value"), *mode_columns(metrics, modes))
     caption = (
-        f"{finding}. All else as in the main runs ({setting_name(runs[0].experiment)}). "
-        f"{spread_note(frame)}"
+        f"{finding} ({setting_name(runs[0].experiment)}; "
+        f"{budget_note(next(iter(sweeps.values())), runs)}). {spread_note(frame)}"
     )
     data = pd.concat(
         [
@@ -107,5 +108,6 @@ def _largest(sweeps: dict[str, pd.DataFrame], modes: Sequence[str]) -> str:
     parts = []
     for name, part in sweeps.items():
         level = part.groupby(["outliers", "value"])["auroc"].mean()
-        parts.append(f"{name} " + listed([f"{level[m].idxmax():g} ({MODES[m]})" for m in modes]))
+        swept = [m for m in modes if m in level.index and len(level[m]) > 1]
+        parts.append(f"{name} " + listed([f"{level[m].idxmax():g} ({MODES[m]})" for m in swept]))
     return "Mean AUROC is largest at " + "; ".join(parts)

@@ -54,9 +54,11 @@ class Catalogue(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Return the entry's nodes, or a warning where it was not made."""
         entry = self.arguments[0].strip()
-        folder = shown_profile(self.env.app).folder
-        path = folder / ("tables" if entry.startswith("tab") else "figures") / f"{entry}.json"
+        path = entry_path(self.env.app, entry)
         if not path.is_file():
+            said = lacking(self.env.app, entry)
+            if said:
+                return [nodes.note("", nodes.paragraph("", said))]
             logger.warning("catalogue entry '%s' is not in %s", entry, path.parent,
                            location=self.get_location())  # fmt: skip
             return []
@@ -67,6 +69,103 @@ class Catalogue(SphinxDirective):
 
         numbered = "echo" not in self.options
         return entry_nodes(self.env, path, inline, self.state.document, numbered=numbered)
+
+
+def lacking(app: Sphinx, entry_id: str) -> str:
+    """Say why the shown profile cannot have an entry, and which one does; empty where it can."""
+    from trustdd.figures import FIGURES
+    from trustdd.profiles import list_profiles, load_profile
+    from trustdd.tables import TABLES
+
+    catalogue = TABLES if entry_id.startswith("tab") else FIGURES
+    shown = shown_profile(app).name
+    entry = catalogue.find(entry_id)
+    if shown not in list_profiles() or entry.made_from(load_profile(shown)):
+        return ""
+    holders = [p for p in list_profiles() if entry.made_from(load_profile(p))]
+    kind = "Table" if catalogue is TABLES else "Figure"
+    said = (
+        f"{kind} {int(entry_id[3:])}, “{entry.title}”: the profile {shown} has none of its runs. "
+    )
+    if not holders:
+        return said + "No profile has them yet."
+    return said + f"In {' and '.join(holders)}: make book PROFILE={holders[0]}."
+
+
+class Findings(SphinxDirective):
+    """``{findings} ID …``: what entries found, a line each, with links to them.
+
+    Entries that the profile does not have are left out.
+    """
+
+    required_arguments = 1
+    final_argument_whitespace = True
+
+    def run(self) -> list[nodes.Node]:
+        """Return the list in the frame that findings stand in."""
+        items = nodes.bullet_list()
+        for entry in self.arguments[0].split():
+            path = entry_path(self.env.app, entry)
+            if not path.is_file():
+                if not lacking(self.env.app, entry):
+                    logger.warning("catalogue entry '%s' is not there", entry,
+                                   location=self.get_location())  # fmt: skip
+                continue
+            self.env.note_dependency(str(path))
+            record = json.loads(path.read_text(encoding="utf-8"))
+            said, _messages = self.state.inline_text(f"{record['finding']} (", self.lineno)
+            name = f"{'Table' if entry.startswith('tab') else 'Figure'} {int(entry[3:])}"
+            link = addnodes.pending_xref(
+                "", nodes.inline("", name), refdomain="std", reftype="ref", reftarget=entry,
+                refexplicit=True, refwarn=True, refdoc=self.env.docname,
+            )  # fmt: skip
+            items += nodes.list_item("", nodes.paragraph("", "", *said, link, nodes.Text(").")))
+        box = nodes.container("", items, classes=["finding"])
+        return [box] if len(items) else []
+
+
+class Gallery(SphinxDirective):
+    """``{gallery}``: every figure as a small picture, every table as a line, linked to its home."""
+
+    def run(self) -> list[nodes.Node]:
+        """Return the grid of figures, then the list of tables."""
+        from trustdd.figures import FIGURES
+        from trustdd.tables import TABLES
+
+        grid, lines = nodes.container("", classes=["gallery"], is_div=True), nodes.bullet_list()
+        for catalogue in (FIGURES, TABLES):
+            for entry in catalogue.entries.values():
+                path = entry_path(self.env.app, entry.id)
+                if path.is_file():
+                    self.env.note_dependency(str(path))
+                    record = json.loads(path.read_text(encoding="utf-8"))
+                    target = grid if catalogue is FIGURES else lines
+                    target += self._card(path, record, entry.page, entry.title)
+        figures = nodes.rubric("", "Figures")
+        return [figures, grid, nodes.rubric("", "Tables"), lines]
+
+    def _card(self, path: Path, record: dict[str, Any], page: str, title: str) -> nodes.Element:
+        entry = record["id"]
+        name = f"{'Table' if entry.startswith('tab') else 'Figure'} {int(entry[3:])}"
+        target = self.env.relfn2path(f"/{page}")[0]
+        address = self.env.app.builder.get_relative_uri(self.env.docname, target)
+        link = nodes.reference("", "", nodes.strong("", f"{name}. "), nodes.Text(title),
+                               refuri=f"{address}#{entry}", internal=True)  # fmt: skip
+        words = nodes.paragraph("", "", link)
+        if record["kind"] == "table":
+            return nodes.list_item("", words)
+        image = nodes.image(
+            uri=source_uri(self.env, path.with_suffix(".png")),
+            alt=f"{name}, small: {title}",
+            classes=["gallery-image"],
+        )
+        return nodes.container("", image, words, classes=["gallery-card"], is_div=True)
+
+
+def entry_path(app: Sphinx, entry_id: str) -> Path:
+    """Where the shown profile's record of an entry lies, whether it is there or not."""
+    kind = "tables" if entry_id.startswith("tab") else "figures"
+    return shown_profile(app).folder / kind / f"{entry_id}.json"
 
 
 def entry_nodes(
@@ -226,5 +325,7 @@ def number_by_id(app: Sphinx, env: BuildEnvironment) -> list[str]:
 def setup(app: Sphinx) -> None:
     """Register the directive and the numbering."""
     app.add_directive("catalogue", Catalogue)
+    app.add_directive("findings", Findings)
+    app.add_directive("gallery", Gallery)
     # after Sphinx has numbered by order
     app.connect("env-get-updated", number_by_id, priority=900)
