@@ -121,3 +121,20 @@ def test_only_a_convnet_is_written_out() -> None:
 def test_freed_memory_is_kept_where_the_c_library_can() -> None:
     assert keep_freed_memory() in (True, False)
     assert keep_freed_memory() is keep_freed_memory()
+
+
+def test_a_batch_in_pieces_is_the_whole_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = Problem(3, 16, 2, 1, 7)
+    passes = Passes(problem.network)
+    whole = passes.products(problem.parameters, problem.images, problem.loss, problem.direction)
+    assert passes.piece(problem.parameters, problem.images) >= 7
+    # two images of 5 channels, 16 px, in doubles
+    monkeypatch.setattr("trustdd.networks.passes.CPU_BYTES", 2 * 5 * 16 * 16 * 8)
+    assert passes.piece(problem.parameters, problem.images) == 2
+    pieces = passes.products(problem.parameters, problem.images, problem.loss, problem.direction)
+    torch.testing.assert_close(pieces, whole, rtol=1e-9, atol=1e-11)
+    logits, gradients = passes.gradients(problem.parameters, problem.images, problem.loss)
+    torch.testing.assert_close(gradients, whole[0], rtol=1e-9, atol=1e-11)
+    assert logits.shape == (7, 4)
+    with pytest.raises(ValueError, match="a batch of 0 images has no gradient"):
+        passes.gradients(problem.parameters, problem.images[:0], problem.loss)

@@ -223,6 +223,18 @@ def test_jobs_hold_the_runs_of_a_group(tmp_path: Path) -> None:
     assert plan.stage_params("distill", profile.experiments()[:1], True)[-1] == "kept"
 
 
+def test_variants_of_notebooks_are_commands(tmp_path: Path) -> None:
+    path = tmp_path / "variants.yaml"
+    path.write_text("one:\n  oe: {outliers: oe, compared_with: []}\n  few: {seeds: [0, 1]}\n")
+    found = plan.notebook_variants(path, {"one": "notebooks/one.md"})
+    assert found == {
+        "one-oe": ("notebooks/one.md", "-p outliers=oe -p 'compared_with=[]'"),
+        "one-few": ("notebooks/one.md", "-p 'seeds=[0, 1]'"),
+    }
+    with pytest.raises(ValueError, match="'one'; expected one of two"):
+        plan.notebook_variants(path, {"two": "notebooks/two.md"})
+
+
 def test_runs_in_git_are_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRUSTDD_RESULTS", str(tmp_path))
     path = tmp_path / "mine.yaml"

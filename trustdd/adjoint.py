@@ -26,7 +26,7 @@ from torch.autograd.function import once_differentiable
 from torch.func import functional_call
 
 from trustdd.losses import training_loss
-from trustdd.networks.passes import Passes, SoftTargets, Trace
+from trustdd.networks.passes import Passes, SoftTargets
 
 Augment = Callable[[Tensor], Tensor]
 
@@ -100,8 +100,9 @@ class Course:
                 here = parameters.detach().requires_grad_()
                 return self.gradient(step, here, images, outliers, create_graph=False)
         with torch.no_grad():
-            batch, known, labels = self._batch(step, images, outliers)
-        return _joined(self._written_out(self._cut(parameters), batch, known, labels)[1])
+            batch, _, labels = self._batch(step, images, outliers)
+        loss = self._targets(labels, batch)
+        return _joined(self._passes.gradients(self._cut(parameters), batch, loss)[1])
 
     def product(
         self,
@@ -127,11 +128,9 @@ class Course:
                 product = torch.dot(gradient, adjoint)
             return product.detach(), torch.autograd.grad(product, [here, *drawn])
         with torch.enable_grad():
-            batch, known, labels = self._batch(step, drawn[0], beside)
-        values = self._cut(parameters)
-        trace, gradients = self._written_out(values, batch.detach(), known, labels)
-        by_batch, by_parameters = self._passes.along(
-            values, trace, self._cut(adjoint), gradients=True
+            batch, _, labels = self._batch(step, drawn[0], beside)
+        gradients, by_batch, by_parameters = self._passes.products(
+            self._cut(parameters), batch.detach(), self._targets(labels, batch), self._cut(adjoint)
         )
         by_drawn = torch.autograd.grad(batch, drawn, by_batch)
         return torch.dot(_joined(gradients), adjoint), (_joined(by_parameters), *by_drawn)
@@ -148,15 +147,10 @@ class Course:
         batch = torch.cat([images] if outliers is None else [images, outliers])
         return batch, len(images), labels
 
-    def _written_out(
-        self, values: Sequence[Tensor], batch: Tensor, known: int, labels: Tensor
-    ) -> tuple[Trace, list[Tensor]]:
-        assert self._passes is not None
-        trace = self._passes.forward(values, batch)
-        loss = SoftTargets.of(
-            labels, trace.logits.shape[1], len(batch) - known, self.outlier_weight, batch.dtype
-        )
-        return trace, self._passes.backward(values, trace, loss)
+    def _targets(self, labels: Tensor, batch: Tensor) -> SoftTargets:
+        classes = int(self._shapes[-1][0])
+        beside = len(batch) - len(labels)
+        return SoftTargets.of(labels, classes, beside, self.outlier_weight, batch.dtype)
 
     @functools.cached_property
     def _passes(self) -> Passes | None:

@@ -61,6 +61,7 @@ def collect(root: Path, profile: Profile, notebooks: Path) -> dict[str, Path | b
     """
     wanted: dict[str, Path | bytes] = {str(p.relative_to(root)): p for p in book_files(root)}
     wanted |= {f"notebooks/{p.name}": p for p in _executed(notebooks)}
+    wanted |= {f"notebooks/variants/{p.name}": p for p in _executed(notebooks / "variants")}
     results = results_root() / profile.name
     places = [results / "figures", results / "tables"]
     places += [results / "variants" / name for name in _variants(notebooks, profile.name)]
@@ -80,7 +81,7 @@ def _variants(notebooks: Path, profile: str) -> list[str]:
     """Names of the variants of a profile's entries that the notebooks show."""
     pattern = re.compile(rf"results/{re.escape(profile)}/variants/([0-9a-f]+)/")
     found: set[str] = set()
-    for path in _executed(notebooks):
+    for path in (*_executed(notebooks), *_executed(notebooks / "variants")):
         found |= set(pattern.findall(path.read_text(encoding="utf-8")))
     return sorted(found)
 

@@ -205,28 +205,20 @@ class _GroupedLoss(torch.autograd.Function):
         assert Passes.fit(network)
         passes = Passes(network)
         parameters = [p.detach() for p in network.parameters()]
-        groups, norms = len(real), metric != "layerwise"
-        aims = [
-            _written_out_mean(passes, parameters, own, target, norms)
-            for own, target in zip(real, targets, strict=True)
-        ]
-        trace = passes.forward(parameters, synthetic.detach())
-        share = len(synthetic) // groups
-        weights = synthetic.new_full((len(synthetic), 1), 1 / share)
-        loss = SoftTargets(targets.repeat_interleave(share, 0), weights)
-        gradients = passes.backward(parameters, trace, loss, groups, norms)
-        matched = [i for i, g in enumerate(gradients) if g.numel()]
-        leaves = [gradients[i].detach().requires_grad_() for i in matched]
-        stacked = [torch.stack([aim[i] for aim in aims]) for i in matched]
-        with torch.enable_grad():
-            total = _grouped_distance(leaves, stacked, metric)
-        direction: list[Tensor | None] = [None] * len(gradients)
-        for i, part in zip(matched, torch.autograd.grad(total, leaves), strict=True):
-            direction[i] = part[0] if groups == 1 else part
-        by_images, _ = passes.along(parameters, trace, direction, groups)
-        assert by_images is not None
-        ctx.save_for_backward(by_images)
-        return total.detach()
+        share = len(synthetic) // len(real)
+        # as many groups at once as a piece of a batch has room for
+        together = max(1, passes.piece(parameters, synthetic) // share)
+        totals, by_images = [], []
+        for first in range(0, len(real), together):
+            chosen = slice(first, first + together)
+            images = synthetic.detach()[first * share : (first + together) * share]
+            total, of_images = _match_groups(
+                passes, parameters, real[chosen], images, targets[chosen], metric
+            )
+            totals.append(total)
+            by_images.append(of_images)
+        ctx.save_for_backward(torch.cat(by_images))
+        return torch.stack(totals).sum()
 
     @staticmethod
     @once_differentiable
@@ -235,24 +227,38 @@ class _GroupedLoss(torch.autograd.Function):
         return (by_images * grad_outputs[0], None, None, None, None)
 
 
-def _written_out_mean(
-    passes: Passes, parameters: Sequence[Tensor], images: Tensor, target: Tensor, norms: bool
-) -> list[Tensor]:
-    """`mean_gradient` of one group by the written-out passes; empty tensors where not matched."""
-    total: list[Tensor] = []
-    for piece in images.split(CHUNK):
-        weights = piece.new_full((len(piece), 1), 1 / len(images))
-        loss = SoftTargets(target.expand(len(piece), -1), weights)
-        gradients = passes.backward(
-            parameters, passes.forward(parameters, piece), loss, norms=norms
-        )
-        if total:
-            torch._foreach_add_(total, gradients)
-        else:
-            total = gradients
-    if not total:
-        raise ValueError("a batch of 0 images has no gradient; expected at least one")
-    return total
+def _match_groups(
+    passes: Passes,
+    parameters: Sequence[Tensor],
+    real: Sequence[Tensor],
+    synthetic: Tensor,
+    targets: Tensor,
+    metric: str,
+) -> tuple[Tensor, Tensor]:
+    """The distance of a few groups, and its gradient with respect to their synthetic images."""
+    groups, norms = len(real), metric != "layerwise"
+    share = len(synthetic) // groups
+    aims = []
+    for own, target in zip(real, targets, strict=True):
+        each = own.new_full((len(own), 1), 1 / max(len(own), 1))
+        loss = SoftTargets(target.expand(len(own), -1), each)
+        aims.append(passes.gradients(parameters, own, loss, norms)[1])
+    weights = synthetic.new_full((len(synthetic), 1), 1 / share)
+    loss = SoftTargets(targets.repeat_interleave(share, 0), weights)
+    trace = passes.forward(parameters, synthetic)
+    gradients = passes.backward(parameters, trace, loss, groups, norms)
+    matched = [i for i, g in enumerate(gradients) if g.numel()]
+    stacked = [torch.stack([aim[i] for aim in aims]) for i in matched]
+    leaves = [gradients[i] if groups > 1 else gradients[i][None] for i in matched]
+    leaves = [leaf.detach().requires_grad_() for leaf in leaves]
+    with torch.enable_grad():
+        total = _grouped_distance(leaves, stacked, metric)
+    direction: list[Tensor | None] = [None] * len(gradients)
+    for i, part in zip(matched, torch.autograd.grad(total, leaves), strict=True):
+        direction[i] = part[0] if groups == 1 else part
+    by_images, _ = passes.along(parameters, trace, direction, groups)
+    assert by_images is not None
+    return total.detach(), by_images
 
 
 def _grouped_distance(synthetic: Sequence[Tensor], real: Sequence[Tensor], metric: str) -> Tensor:

@@ -176,11 +176,10 @@ def _gradient_of(network: nn.Module, outlier_weight: float) -> Gradient:
         inputs: Tensor, labels: Tensor, outliers: Tensor | None
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
         batch = inputs if outliers is None else torch.cat([inputs, outliers])
-        trace = passes.forward(parameters, batch)
         beside = len(batch) - len(inputs)
-        target = SoftTargets.of(labels, trace.logits.shape[1], beside, outlier_weight)
-        gradients = passes.backward(parameters, trace, target)
-        return trace.logits[: len(inputs)], target.loss(trace.logits), gradients
+        target = SoftTargets.of(labels, len(parameters[-1]), beside, outlier_weight)
+        logits, gradients = passes.gradients(parameters, batch, target)
+        return logits[: len(inputs)], target.loss(logits), gradients
 
     return written_out
 

@@ -6,8 +6,11 @@ import ast
 import hashlib
 import json
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+
+import yaml
 
 import trustdd
 from trustdd.experiment import Experiment
@@ -105,6 +108,35 @@ def drop_export_stamp(stamp: Path) -> None:
     """Remove the stamp of an export whose files have gone."""
     if stamp.is_file() and not all(Path(p).is_file() for p in json.loads(stamp.read_text())):
         stamp.unlink()
+
+
+def notebook_variants(path: Path, notebooks: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """Read which notebooks run under which further parameters.
+
+    Args:
+        path: maps notebooks to names, and names to parameters.
+        notebooks: name → source of each notebook there is.
+
+    Returns:
+        ``NOTEBOOK-NAME`` → the source, and the options of ``trustdd run``.
+
+    Raises:
+        ValueError: a notebook that there is not.
+    """
+    found: dict[str, tuple[str, str]] = {}
+    for notebook, variants in (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).items():
+        if notebook not in notebooks:
+            raise ValueError(f"{path}: '{notebook}'; expected one of {', '.join(notebooks)}")
+        for name, parameters in variants.items():
+            given = [
+                shlex.quote(
+                    f"{key}={yaml.safe_dump(value, default_flow_style=True).splitlines()[0]}"
+                )
+                for key, value in parameters.items()
+            ]
+            options = " ".join(f"-p {text}" for text in given)
+            found[f"{notebook}-{name}"] = (notebooks[notebook], options)
+    return found
 
 
 def notebook_source(path: Path) -> str:

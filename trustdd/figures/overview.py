@@ -59,8 +59,9 @@ def fig01(runs: Sequence[Run], width: float) -> MadeFigure:
     caption = (
         f"{finding}. Of {len(next(iter(logits.values()))):,} images of the OOD set "
         f"{ood_name(name)} the one that the student of {style.NAMES[next(iter(shown))]} is surer "
-        f"of than of nine in ten others ({setting_name(first)}, seed {seed}), and the softmax of each student; dotted: "
-        "one over the number of classes. Median confidence on the whole set: "
+        f"of than of nine in ten others ({setting_name(first)}, seed {seed}), and the "
+        "softmax of each student; dotted: one over the number of classes. Median confidence on "
+        "the whole set: "
         + listed([f"{v:.2f} ({style.NAMES[m]})" for m, v in medians.items()])
         + "."
     )

@@ -29,6 +29,8 @@ from trustdd.networks.pooling import average_pool, spread
 aten = torch.ops.aten
 #: parameters of a block: convolution weight and bias, norm scale and shift
 PER_BLOCK = 4
+#: of the first block's activations, in a piece of a batch
+CPU_BYTES, GPU_BYTES = 16 * 2**20, 2**31
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,11 @@ class SoftTargets:
     def loss(self, logits: Tensor) -> Tensor:
         """The loss, a scalar."""
         return -(self.weights * self.targets * logits.log_softmax(1)).sum()
+
+    def split(self, size: int) -> list[SoftTargets]:
+        """The loss of each piece of a batch; together they are this one."""
+        pieces = zip(self.targets.split(size), self.weights.split(size), strict=True)
+        return [SoftTargets(targets, weights) for targets, weights in pieces]
 
 
 @dataclass
@@ -133,6 +140,70 @@ class Passes:
         """Tell whether the passes are written out for a network: for a `ConvNet`, exactly."""
         return type(network) is ConvNet
 
+    def piece(self, parameters: Sequence[Tensor], images: Tensor) -> int:
+        """How many images to take through the passes at once.
+
+        Images are treated independently, so a batch's gradients are the sum of its pieces'. On a
+        CPU a piece's activations should stay near the caches, and be small enough for memory that
+        was freed to be used again.
+        """
+        side = int(images.shape[-1]) + 2 * (self.padding[0] - 1)
+        each = len(parameters[0]) * side * side * images.element_size()
+        return max(1, (CPU_BYTES if images.device.type == "cpu" else GPU_BYTES) // each)
+
+    def gradients(
+        self, parameters: Sequence[Tensor], images: Tensor, loss: SoftTargets, norms: bool = True
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Logits of a batch and the gradients of its loss, piece by piece; see `backward`.
+
+        Raises:
+            ValueError: a batch of no image.
+        """
+        if not len(images):
+            raise ValueError("a batch of 0 images has no gradient; expected at least one")
+        size = self.piece(parameters, images)
+        logits: list[Tensor] = []
+        total: list[Tensor] = []
+        for part, own in zip(images.split(size), loss.split(size), strict=True):
+            trace = self.forward(parameters, part)
+            gradients = self.backward(parameters, trace, own, norms=norms, keep=False)
+            logits.append(trace.logits)
+            if total:
+                torch._foreach_add_(total, gradients)
+            else:
+                total = gradients
+        return torch.cat(logits), total
+
+    def products(
+        self,
+        parameters: Sequence[Tensor],
+        images: Tensor,
+        loss: SoftTargets,
+        direction: Sequence[Tensor | None],
+    ) -> tuple[list[Tensor], Tensor, list[Tensor]]:
+        """A batch's gradients, and how their product with a direction changes, piece by piece.
+
+        Returns:
+            The gradients of the loss with respect to the parameters; and those of
+            ``direction · ∇_θ loss`` with respect to the images and to the parameters.
+        """
+        size = self.piece(parameters, images)
+        by_images: list[Tensor] = []
+        total: list[Tensor] = []
+        by_parameters: list[Tensor] = []
+        for part, own in zip(images.split(size), loss.split(size), strict=True):
+            trace = self.forward(parameters, part)
+            gradients = self.backward(parameters, trace, own)
+            of_images, of_parameters = self.along(parameters, trace, direction, gradients=True)
+            assert of_images is not None
+            by_images.append(of_images)
+            if total:
+                torch._foreach_add_(total, gradients)
+                torch._foreach_add_(by_parameters, of_parameters)
+            else:
+                total, by_parameters = gradients, of_parameters
+        return total, torch.cat(by_images), by_parameters
+
     @torch.no_grad()
     def forward(self, parameters: Sequence[Tensor], images: Tensor) -> Trace:
         """Logits of images ``[n, c, h, w]``, and what the other passes need."""
@@ -158,6 +229,7 @@ class Passes:
         loss: SoftTargets,
         groups: int = 1,
         norms: bool = True,
+        keep: bool = True,
     ) -> list[Tensor]:
         """Gradients of the loss with respect to the parameters.
 
@@ -168,6 +240,7 @@ class Passes:
             groups: equal parts of the batch, one behind the other.
             norms: whether the gradients of norms' scales and shifts and of the linear bias are
                 wanted; otherwise they are empty tensors.
+            keep: whether `along` will be asked; otherwise the trace is used up.
 
         Returns:
             One tensor a parameter; with several groups, a first dimension of their number.
@@ -191,6 +264,8 @@ class Passes:
                 n, c, h * w, c, [True, own, own],
             )  # fmt: skip
             by_inputs, by_weight = self._by_weights(i, block, weight, groups)
+            if not keep:
+                trace.blocks.pop()
             if not norms:
                 gradients[:0] = [by_weight, nothing, nothing, nothing]
                 continue

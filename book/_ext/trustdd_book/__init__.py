@@ -22,6 +22,7 @@ from trustdd_book import (
     profile_list,
     result_role,
     search_texts,
+    side_by_side,
 )
 
 
@@ -29,7 +30,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Register the extension's roles, directives, renderers and events."""
     for part in (
         result_role, catalogue, outputs, notebook_box, profile_banner, profile_list, assets,
-        docstrings, markup_repairs, search_texts,
+        docstrings, markup_repairs, search_texts, side_by_side,
     ):  # fmt: skip
         part.setup(app)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
