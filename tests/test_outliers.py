@@ -88,3 +88,13 @@ def test_more_images_than_a_class_has_are_refused(digits: InlierData) -> None:
 
 def _train(digits: InlierData) -> tuple[torch.Tensor, torch.Tensor]:
     return digits.train.images, digits.train.labels
+
+
+@pytest.mark.parametrize("kind", corruptions.PAIRED)
+def test_a_single_double_exposure_takes_a_second_image(digits: InlierData, kind: str) -> None:
+    source = outlier_source(Experiment(outliers="poe", corruptions=(kind,)), digits)
+    one = source.batch(0, 1, stream(0, "pair"))
+    assert one.shape == (1, 1, 16, 16)
+    assert not any(torch.equal(one[0], image.float() / 255) for image in digits.train.images)
+    # eleven images over ten slots: shares of one and two
+    assert len(source.mixed(11, stream(0, "mixed"))) == 11

@@ -128,6 +128,14 @@ def test_what_is_not_to_be_distilled_stays_as_drawn(uninterrupted: Run, results:
     assert not torch.equal(found.images, start.images)
 
 
+def test_outliers_alone_may_be_distilled(uninterrupted: Run, results: Path) -> None:
+    experiment = TINY.but(selection="random")
+    found = distill(experiment, run_of(experiment, results), progress=False)
+    start = load_distilled(uninterrupted.path("initial.safetensors"))
+    assert torch.equal(found.images, start.images)
+    assert not torch.equal(found.outliers, start.outliers)
+
+
 def test_the_student_learning_rate_is_learned_and_stored(uninterrupted: Run, results: Path) -> None:
     learned = load_distilled(uninterrupted.path("distilled.safetensors")).student_lr
     assert learned != TINY.student_lr

@@ -185,6 +185,8 @@ CORRUPTIONS: dict[str, Corruption] = {
     "arithmetic_mean": arithmetic_mean,
     "geometric_mean": geometric_mean,
 }
+#: those that combine each image with another one of the batch
+PAIRED = ("arithmetic_mean", "geometric_mean")
 
 
 def _check(images: Tensor) -> None:

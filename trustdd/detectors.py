@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from pytorch_ood.detector import KNN, ODIN, ReAct, ViM
 from torch import Tensor, nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from trustdd.detection import BATCH
 from trustdd.experiment import Experiment

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import pandas as pd
 import torch
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from trustdd.experiment import Experiment
 from trustdd.inliers import InlierData
@@ -80,10 +80,13 @@ def distill(experiment: Experiment, run: Run | None = None, progress: bool = Tru
 
 
 def _iterations(experiment: Experiment) -> int:
-    idle = experiment.selection == "random" and (
-        experiment.outliers == "none" or experiment.outlier_selection == "random"
-    )
-    return 0 if idle else int(experiment.iterations or 0)
+    return int(experiment.iterations or 0) if _distils(experiment) else 0
+
+
+def _distils(experiment: Experiment) -> bool:
+    """Tell whether images or outliers are to be optimised, or all of them drawn at random."""
+    of_outliers = experiment.outliers != "none" and experiment.outlier_selection == "distilled"
+    return experiment.selection == "distilled" or of_outliers
 
 
 def _objective(
@@ -114,7 +117,7 @@ def _resume(
         seconds = float(tensors.pop("seconds"))
         return State.of(tensors, device), seconds
     student_lr = None
-    if experiment.method == "mtt" and experiment.selection == "distilled":
+    if experiment.method == "mtt" and _distils(experiment):
         student_lr = torch.tensor(experiment.student_lr, dtype=torch.float32, device=device)
     outliers = None if start.outliers is None else start.outliers.to(device, copy=True)
     return State(start.images.to(device, copy=True), outliers, student_lr), 0.0

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from trustdd.adjoint import flatten_parameters, unflatten_parameters
 from trustdd.experiment import Experiment

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trustdd.corruptions import CORRUPTIONS
+from trustdd.corruptions import CORRUPTIONS, PAIRED
 from trustdd.experiment import Experiment
 from trustdd.inliers import InlierData
 from trustdd.ood import load_outlier_pool
@@ -43,13 +43,16 @@ class OutlierSource:
             Images in [0, 1], ``float32 [count, c, h, w]``, on the device of `images`.
         """
         group = self.groups[slot]
-        drawn = group[_draw(len(group), count, generator)].to(self.images.device)
+        name = self.corruptions[slot % len(self.corruptions)] if self.corruptions else ""
+        # a double exposure takes a second image
+        needed = max(count, 2) if name in PAIRED else count
+        drawn = group[_draw(len(group), needed, generator)].to(self.images.device)
         images = self.images[drawn].float().div_(255.0)
-        if not self.corruptions:
+        if not name:
             return images
-        corrupt = CORRUPTIONS[self.corruptions[slot % len(self.corruptions)]]
         # noise is drawn on the CPU so that the same seed gives the same outliers everywhere
-        return corrupt(images.cpu(), generator=generator).to(self.images.device)
+        corrupted = CORRUPTIONS[name](images.cpu(), generator=generator)
+        return corrupted[:count].to(self.images.device)
 
     def mixed(self, count: int, generator: torch.Generator) -> Tensor:
         """Draw a batch over all slots, as evenly as `count` allows; see `batch`."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 from torch import nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from trustdd.detection import evaluate, report
 from trustdd.distillation import device_name, distill, load_distilled, peak_memory

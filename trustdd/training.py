@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 from torch.optim.sgd import sgd
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from trustdd import networks
 from trustdd.augmentation import augment
@@ -209,29 +209,16 @@ def train_student(
         ValueError: unknown network, or a device that is not there.
     """
     device = resolve_device(experiment.device)
-    classes = int(distilled.labels.max()) + 1
-    channels = distilled.images.shape[1]
-    student = build_network(experiment, channels, classes, "student", network, name=network)
-    student.to(device)
-    bar = tqdm(total=experiment.training_epochs, desc="student", disable=not progress)
-    with bar:
-        fit(
-            student,
-            distilled.images.to(device),
-            distilled.labels.to(device),
-            None if distilled.outliers is None else distilled.outliers.to(device),
-            epochs=experiment.training_epochs,
-            lr=experiment.training_lr if distilled.student_lr is None else distilled.student_lr,
-            momentum=experiment.training_momentum,
-            weight_decay=experiment.training_weight_decay,
-            batch=experiment.training_batch,
-            outlier_weight=experiment.outlier_weight,
-            augmentation=experiment.augmentation,
-            generator=stream(experiment.seed, "student training", network),
-            decay=True,
-            progress=bar,
-        )
-    return student.eval()
+    return _train(
+        experiment,
+        network,
+        (distilled.images.to(device), distilled.labels.to(device)),
+        None if distilled.outliers is None else distilled.outliers.to(device),
+        channels=distilled.images.shape[1],
+        classes=int(distilled.labels.max()) + 1,
+        lr=distilled.student_lr,
+        bar=tqdm(total=experiment.training_epochs, desc="student", disable=not progress),
+    )
 
 
 def train_on_real(
@@ -257,26 +244,50 @@ def train_on_real(
         The trained network in eval mode.
     """
     device = resolve_device(experiment.device)
-    student = build_network(
-        experiment, data.channels, len(data.classes), "student", network, name=network
-    ).to(device)
-    bar = tqdm(total=experiment.training_epochs, desc="full data", disable=not progress)
     assert data.train.labels is not None
+    return _train(
+        experiment,
+        network,
+        (data.train.images.to(device), data.train.labels.to(device)),
+        None if source is None else source.mixed,
+        channels=data.channels,
+        classes=len(data.classes),
+        normalise=data.normalise,
+        bar=tqdm(total=experiment.training_epochs, desc="full data", disable=not progress),
+    )
+
+
+def _train(
+    experiment: Experiment,
+    network: str,
+    known: tuple[Tensor, Tensor],
+    outliers: Tensor | Callable[[int, torch.Generator], Tensor] | None,
+    *,
+    channels: int,
+    classes: int,
+    bar: tqdm,
+    lr: float | None = None,
+    normalise: Callable[[Tensor], Tensor] | None = None,
+) -> nn.Module:
+    """Train a fresh network as an experiment's students are, on whatever images and outliers."""
+    images, labels = known
+    student = build_network(experiment, channels, classes, "student", network, name=network)
+    student.to(images.device)
     with bar:
         fit(
             student,
-            data.train.images.to(device),
-            data.train.labels.to(device),
-            None if source is None else source.mixed,
+            images,
+            labels,
+            outliers,
             epochs=experiment.training_epochs,
-            lr=experiment.training_lr,
+            lr=experiment.training_lr if lr is None else lr,
             momentum=experiment.training_momentum,
             weight_decay=experiment.training_weight_decay,
             batch=experiment.training_batch,
             outlier_weight=experiment.outlier_weight,
             augmentation=experiment.augmentation,
             generator=stream(experiment.seed, "student training", network),
-            normalise=data.normalise,
+            normalise=normalise,
             decay=True,
             progress=bar,
         )

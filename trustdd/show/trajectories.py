@@ -152,8 +152,9 @@ def trajectory_finding(run: Run) -> str:
     tenth = max(1, len(losses) // 10)
     # the loss is a ratio of squared distances
     before, after = (np.sqrt(part.mean()) for part in (losses[:tenth], losses[-tenth:]))
-    seconds = run.manifest().get("distill", {}).get("seconds")
-    spent = "" if seconds is None else f", which took {seconds:,.0f} seconds,"
+    made = run.manifest().get("distill", {})
+    memory = f" and {made['peak_memory_mib'] / 1024:.1f} GiB" if "peak_memory_mib" in made else ""
+    spent = f", which took {made['seconds']:,.0f} seconds{memory}," if "seconds" in made else ""
     steps, epochs = int(experiment.student_steps or 1), int(experiment.expert_epochs or 1)
     learned = _student_lr(run)
     return (
