@@ -57,7 +57,7 @@ book: setup ## the book of PROFILE at _build/html/index.html
 	@echo "The book ($(PROFILE)): file://$(CURDIR)/$(BOOK)"
 
 test: setup ## the whole test suite; TESTS=tests/test_scores.py for a part
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup --durations=10 $(TESTS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=10 $(TESTS)
 
 # ---- the rest --------------------------------------------------------------------------------
 
@@ -81,8 +81,9 @@ figures: setup ## every figure and table of PROFILE, from stored artefacts
 bundle: figures ## the same, zipped with a manifest, for a paper's revision
 	$(BIN)/trustdd bundle --profile $(PROFILE)
 
-bench: setup ## every script in benchmarks/, one after the other
-	@for script in benchmarks/[a-z]*.py; do echo "$$script"; $(BIN)/python $$script || exit; done
+bench: setup ## speed against a plain implementation, and the memory of trajectory matching
+	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/trajectory_memory.py
 
 pdf: book ## the whole book as one PDF (needs Chromium)
 	$(BIN)/python workflow/print_book.py --html _build/html --toc _toc.yml --out _build/trustdd-$(PROFILE).pdf

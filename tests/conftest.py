@@ -19,11 +19,6 @@ def results_root(tmp_path_factory):
         yield root
 
 
-# before pytest-xdist reads the marks
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Slow tests start first; those that look at one built book share the worker that builds it."""
-    for item in items:
-        if "book" in item.fixturenames:
-            item.add_marker(pytest.mark.xdist_group("book"))
+    """Slow files come first; `make test` gives each file to one worker, in this order."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)

@@ -318,9 +318,10 @@ def test_the_source_holds_prose_notebooks_and_results(
     for name, text in {
         "_config.yml": "title: T", "_toc.yml": "root: book/index\n- file: notebooks/01_a\n",
         "book/index.md": "# T", "book/_ext/e.py": "", "book/_ext/__pycache__/e.pyc": "",
-        "book/.hidden": "", "mine.yaml": "title: Mine\ndescription: shrunk\n",
+        "book/.hidden": "",
+        "mine.yaml": "title: Mine\ndescription: shrunk\ngroups: {main: {seed: [1, 2]}}\n",
         "done/01_a.ipynb": '{"path": "results/mine/variants/0a1b/fig02.json"}',
-        "done/02_b.failed.ipynb": "{}",
+        "done/02_b.failed.ipynb": "{}", "done/variants/01_a-oe.ipynb": "{}",
         "results/mine/figures/fig02.svg": "<svg/>", "results/mine/figures/.partial-x.svg": "",
         "results/mine/numbers.json": "{}", "results/mine/runs/k/report.csv": "",
         "results/mine/variants/0a1b/fig02.json": "{}", "results/mine/variants/ffff/fig02.json": "",
@@ -330,13 +331,20 @@ def test_the_source_holds_prose_notebooks_and_results(
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     profile = load_profile(tmp_path / "mine.yaml")
+    runs = [Run.of(e, "mine") for e in profile.group("main")]
+    for run in runs:
+        run.directory.mkdir(parents=True)
+        run.path("distilled.safetensors").write_text("set")
+        run.record("distill", ["distilled.safetensors"], 0.0)
     source, note = tmp_path / "source", tmp_path / "source.json"
     book_source.stage(tmp_path, profile, tmp_path / "done", source, note)
     staged = sorted(json.loads(note.read_text()))
     assert staged == [
         "_config.yml", "_toc.yml", "book/_ext/e.py", "book/index.md", "notebooks/01_a.ipynb",
-        "profile.json", "results/mine/figures/fig02.svg", "results/mine/numbers.json",
-        "results/mine/variants/0a1b/fig02.json",
+        "notebooks/variants/01_a-oe.ipynb", "profile.json",
+        f"results/mine/distilled/{runs[0].experiment.key}.safetensors",
+        "results/mine/distilled/list.json", "results/mine/figures/fig02.svg",
+        "results/mine/numbers.json", "results/mine/variants/0a1b/fig02.json",
     ]  # fmt: skip
     assert json.loads((source / "profile.json").read_text())["description"] == "shrunk"
     (tmp_path / "done" / "01_a.ipynb").unlink()

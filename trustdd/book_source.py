@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trustdd.profiles import Profile
-from trustdd.store import atomic_path, results_root, sha256, write_json
+from trustdd.staging import finished
+from trustdd.store import Run, atomic_path, results_root, sha256, write_json
 
 #: at the top of the project, beside ``book/``
 TOP_FILES = ("_config.yml", "_toc.yml", "CHANGELOG.md")
@@ -68,9 +69,26 @@ def collect(root: Path, profile: Profile, notebooks: Path) -> dict[str, Path | b
     files = [p for place in places for p in sorted(place.glob("*")) if not p.name.startswith(".")]
     files += [p for p in (results / "numbers.json", results / "numbers.tex") if p.is_file()]
     wanted |= {f"results/{profile.name}/{p.relative_to(results)}": p for p in files}
+    wanted |= _distilled_sets(profile)
     note = {"name": profile.name, "title": profile.title, "description": profile.description}
     wanted["profile.json"] = (json.dumps(note, indent=1, ensure_ascii=False) + "\n").encode()
     return wanted
+
+
+def _distilled_sets(profile: Profile) -> dict[str, Path | bytes]:
+    """The profile's distilled sets of one seed, to be taken away, and a list of what they are."""
+    found: dict[str, Path | bytes] = {}
+    listed = []
+    for group in ("main", "mtt"):
+        for experiment in profile.groups.get(group, ()):
+            run = Run.of(experiment, profile.name)
+            name = f"results/{profile.name}/distilled/{experiment.key}.safetensors"
+            first = min(e.seed for e in profile.groups[group])
+            if experiment.seed == first and finished(run, "distill") and name not in found:
+                found[name] = run.path("distilled.safetensors")
+                listed.append({"key": experiment.key, **experiment.to_dict()})
+    listing = json.dumps(listed, indent=1, ensure_ascii=False) + "\n"
+    return {**found, f"results/{profile.name}/distilled/list.json": listing.encode()}
 
 
 def _executed(folder: Path) -> list[Path]:

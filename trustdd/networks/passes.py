@@ -77,7 +77,7 @@ class SoftTargets:
 
 
 @dataclass
-class _Block:
+class Block:
     """What a block keeps of its passes; ``[n, c, h, w]`` unless said otherwise.
 
     Attributes:
@@ -117,7 +117,7 @@ class Trace:
 
     logits: Tensor
     features: Tensor
-    blocks: list[_Block]
+    blocks: list[Block]
     loss: SoftTargets | None = None
     by_logits: Tensor = field(init=False)
 
@@ -216,7 +216,7 @@ class Passes:
                 outputs, scale, shift, n, c, h * w, c, eps
             )
             active.relu_()
-            blocks.append(_Block(inputs, outputs, mean, deviation, active))
+            blocks.append(Block(inputs, outputs, mean, deviation, active))
             inputs = average_pool(active)
         features = inputs.flatten(1)
         return Trace(F.linear(features, parameters[-2], parameters[-1]), features, blocks)
@@ -274,7 +274,7 @@ class Passes:
         return [g[0] if g.numel() else g for g in gradients] if groups == 1 else gradients
 
     def _by_weights(
-        self, i: int, block: _Block, weight: Tensor, groups: int
+        self, i: int, block: Block, weight: Tensor, groups: int
     ) -> tuple[Tensor, Tensor]:
         """Gradient of a block's inputs (but the first's), and each group's of its weight."""
         if groups == 1:
@@ -357,7 +357,7 @@ class Passes:
         self,
         i: int,
         parameters: Sequence[Tensor],
-        block: _Block,
+        block: Block,
         inputs_along: Tensor | None,
         direction: Sequence[Tensor | None],
         groups: int,
@@ -397,7 +397,7 @@ class Passes:
         self,
         i: int,
         parameters: Sequence[Tensor],
-        block: _Block,
+        block: Block,
         by_pooled_along: Tensor,
         direction: Sequence[Tensor | None],
         groups: int,
@@ -518,7 +518,7 @@ def _per_group(
     return torch.cat([function(part, weight) for part, weight in parts])
 
 
-def _by_norm(block: _Block, groups: int) -> tuple[Tensor, Tensor]:
+def _by_norm(block: Block, groups: int) -> tuple[Tensor, Tensor]:
     """Gradients of a norm's scale and shift, per group."""
     normal = (block.outputs - _rows(block.mean)).mul_(_rows(block.scale))
     by_scale = torch.linalg.vecdot(block.by_active.flatten(2), normal.flatten(2))

@@ -1,0 +1,60 @@
+"""``{distilled-sets}``: the profile's distilled sets, each to be downloaded."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from docutils import nodes
+from sphinx import addnodes
+from sphinx.application import Sphinx
+from sphinx.util import logging
+from sphinx.util.docutils import SphinxDirective
+
+from trustdd_book.catalogue import source_uri
+from trustdd_book.results_folder import shown_profile
+from trustdd_book.tables import build_table
+
+logger = logging.getLogger(__name__)
+HEADS = ["method", "outliers", "images per class", "outliers per class slot", "KiB", "file"]
+OUTLIERS = {"none": "none", "oe": "OE", "poe": "POE"}
+
+
+class DistilledSets(SphinxDirective):
+    """A table of the sets, with a link to each file."""
+
+    def run(self) -> list[nodes.Node]:
+        """Return the table, or a warning where nothing was staged."""
+        folder = shown_profile(self.env.app).folder / "distilled"
+        listing = folder / "list.json"
+        if not listing.is_file():
+            logger.warning("%s is not there", listing, location=self.get_location())
+            return []
+        self.env.note_dependency(str(listing))
+        sets: list[dict[str, Any]] = json.loads(listing.read_text(encoding="utf-8"))
+        files = {entry["key"]: folder / f"{entry['key']}.safetensors" for entry in sets}
+        rows = [
+            [
+                entry["method"].upper(), OUTLIERS[entry["outliers"]], str(entry["ipc"]),
+                str(entry["outlier_ipc"]), f"{files[entry['key']].stat().st_size / 1024:,.0f}",
+                entry["key"],
+            ]
+            for entry in sets
+        ]  # fmt: skip
+
+        def inline(text: str) -> list[nodes.Node]:
+            if text not in files:
+                return [nodes.Text(text)]
+            link = addnodes.download_reference(
+                "", "", nodes.literal("", text), reftarget=source_uri(self.env, files[text]),
+                refdoc=self.env.docname, refdomain="", reftype="download", refexplicit=True,
+                refwarn=False,
+            )  # fmt: skip
+            return [link]
+
+        return [build_table(HEADS, rows, inline, [False, False, True, True, True, False])]
+
+
+def setup(app: Sphinx) -> None:
+    """Register the directive."""
+    app.add_directive("distilled-sets", DistilledSets)
