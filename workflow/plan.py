@@ -114,7 +114,7 @@ def notebook_variants(path: Path, notebooks: Mapping[str, str]) -> dict[str, tup
     """Read which notebooks run under which further parameters.
 
     Args:
-        path: maps notebooks to names, and names to parameters.
+        path: maps notebooks to names, and names to parameters; it need not be there.
         notebooks: name → source of each notebook there is.
 
     Returns:
@@ -124,6 +124,8 @@ def notebook_variants(path: Path, notebooks: Mapping[str, str]) -> dict[str, tup
         ValueError: a notebook that there is not.
     """
     found: dict[str, tuple[str, str]] = {}
+    if not path.is_file():
+        return found
     for notebook, variants in (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).items():
         if notebook not in notebooks:
             raise ValueError(f"{path}: '{notebook}'; expected one of {', '.join(notebooks)}")

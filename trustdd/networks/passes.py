@@ -83,11 +83,14 @@ class Block:
     Attributes:
         inputs: of the convolution.
         outputs: of the convolution.
-        mean, scale: of `outputs` per image and channel, ``[n, c]``; scale is 1 / deviation.
+        mean: of the outputs, per image and channel, ``[n, c]``.
+        scale: one over their standard deviation, likewise.
         active: after the ReLU, before pooling.
         by_active: gradient of what the ReLU was given.
-        by_outputs: gradient of `outputs`.
-        normal: outputs normalised, and `along`, their derivative along the direction.
+        by_outputs: gradient of the outputs.
+        normal: the outputs, normalised.
+        along: derivative of `normal` along the direction.
+        inputs_along: derivative of the inputs along the direction; none for the images.
         slope: derivative of the scale along the direction, over the scale, ``[n, c, 1, 1]``.
     """
 
