@@ -18,6 +18,7 @@ from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
 from trustdd_book.catalogue import entry_nodes
+from trustdd_book.notebook_box import assignments
 from trustdd_book.outputs import MIME
 from trustdd_book.results_folder import locate
 
@@ -42,8 +43,8 @@ class SideBySide(SphinxDirective):
             self.env.note_dependency(str(file))
             variants.append(json.loads(file.read_text(encoding="utf-8"))["cells"])
         grid = nodes.container("", classes=["side-by-side", f"columns-{len(files)}"], is_div=True)
-        for cells in variants:
-            grid += self._head(cells)
+        for values in _differing(variants):
+            grid += self._head(values)
         for cells in variants:
             grid += nodes.container("", *self._finding(cells), classes=["finding"], is_div=True)
         shown = [_entries(cells) for cells in variants]
@@ -52,11 +53,9 @@ class SideBySide(SphinxDirective):
                 grid += self._entry(entries[entry_id])
         return [grid]
 
-    def _head(self, cells: list[dict[str, Any]]) -> nodes.Element:
-        source = _source(cells, "injected-parameters")
-        lines = [line for line in source.splitlines() if line and not line.startswith("#")]
-        kept = [line for line in lines if not line.startswith("profile ")]
-        block = nodes.literal_block("", "\n".join(kept), language="python")
+    def _head(self, values: dict[str, str]) -> nodes.Element:
+        lines = [f"{name} = {value}" for name, value in values.items()]
+        block = nodes.literal_block("", "\n".join(lines), language="python")
         return nodes.container("", block, classes=["side-by-side-head"], is_div=True)
 
     def _finding(self, cells: list[dict[str, Any]]) -> list[nodes.Node]:
@@ -95,6 +94,20 @@ def _entries(cells: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
             record = output.get("data", {}).get(MIME)
             if record and record["kind"] in ("figure", "table"):
                 found[record["id"]] = record
+    return found
+
+
+def _differing(variants: list[list[dict[str, Any]]]) -> list[dict[str, str]]:
+    """Of each variant, the parameters that any of them was given, also those left as they are."""
+    given = [
+        {p.name: p.value for p in assignments(_source(cells, "injected-parameters"))}
+        for cells in variants
+    ]
+    names = [name for name in dict.fromkeys(n for own in given for n in own) if name != "profile"]
+    found = []
+    for cells, own in zip(variants, given, strict=True):
+        default = {p.name: p.value for p in assignments(_source(cells, "parameters"))}
+        found.append({name: own.get(name, default.get(name, "")) for name in names})
     return found
 
 
