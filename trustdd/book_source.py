@@ -70,6 +70,7 @@ def collect(root: Path, profile: Profile, notebooks: Path) -> dict[str, Path | b
     files += [p for p in (results / "numbers.json", results / "numbers.tex") if p.is_file()]
     wanted |= {f"results/{profile.name}/{p.relative_to(results)}": p for p in files}
     wanted |= _distilled_sets(profile)
+    wanted |= {f"benchmarks/{p.name}": p for p in sorted(root.glob("benchmarks/results/*.json"))}
     note = {"name": profile.name, "title": profile.title, "description": profile.description}
     wanted["profile.json"] = (json.dumps(note, indent=1, ensure_ascii=False) + "\n").encode()
     return wanted

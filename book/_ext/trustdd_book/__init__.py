@@ -13,6 +13,7 @@ from sphinx.application import Sphinx
 
 from trustdd_book import (
     assets,
+    benchmarks,
     catalogue,
     distilled_sets,
     docstrings,
@@ -31,7 +32,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Register the extension's roles, directives, renderers and events."""
     for part in (
         result_role, catalogue, outputs, notebook_box, profile_banner, profile_list, assets,
-        distilled_sets, docstrings, markup_repairs, search_texts, side_by_side,
+        benchmarks, distilled_sets, docstrings, markup_repairs, search_texts, side_by_side,
     ):  # fmt: skip
         part.setup(app)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
