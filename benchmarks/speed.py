@@ -6,8 +6,7 @@
 
 The plain way is `benchmarks/plain.py`. The two take turns, repeat by repeat, on the same numbers,
 and the ratio is taken within each repeat; shown are its median and range. Before that, the first
-results are compared: distance and gradients must agree. Peak memory is that of a process which
-does one matching step, less that of one which only imports and makes the data.
+results are compared: distance and gradients must agree.
 """
 
 from __future__ import annotations
@@ -16,10 +15,7 @@ import argparse
 import json
 import os
 import platform
-import resource
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -208,9 +204,6 @@ class Problem:
 def main() -> None:
     options = _options().parse_args()
     torch.set_num_threads(options.threads)
-    if options.memory:
-        print(_memory(options.memory, options.settings[0], torch.device(options.device)))
-        return
     keep_freed_memory()
     report: dict[str, Any] = {"machine": _machine(options), "settings": {}}
     for name in options.settings:
@@ -219,7 +212,7 @@ def main() -> None:
         for part, (slow, fast) in problem.parts().items():
             rows.append(_compare(part, slow, fast, options))
             print(f"{name:8} {_line(rows[-1])}", flush=True)
-        report["settings"][name] = {"parts": rows, "peak_mib": _peaks(name, options)}
+        report["settings"][name] = {"parts": rows}
         outer = [row for row in rows if row["part"].startswith("matching")]
         ratio = sum(r["plain_seconds"] for r in outer) / sum(r["seconds"] for r in outer)
         report["settings"][name]["outer_step_ratio"] = round(ratio, 2)
@@ -236,7 +229,6 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--output", type=Path, default=Path("_build/benchmarks/speed.json"))
-    parser.add_argument("--memory", choices=("nothing", "plain", "ours"), help=argparse.SUPPRESS)
     return parser
 
 
@@ -269,25 +261,6 @@ def _seconds(work: Callable[[], Any], device: str) -> float:
     if device.startswith("cuda"):
         torch.cuda.synchronize()
     return time.perf_counter() - begun
-
-
-def _peaks(name: str, options: argparse.Namespace) -> dict[str, int]:
-    """Peak memory of one matching step each way, in MiB, in processes of their own."""
-    peaks = {}
-    for way in ("nothing", "plain", "ours"):
-        command = [sys.executable, __file__, "--memory", way, "--settings", name,
-                   "--device", options.device, "--threads", str(options.threads)]  # fmt: skip
-        peaks[way] = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    return {way: peaks[way] - peaks["nothing"] for way in ("plain", "ours")}
-
-
-def _memory(way: str, name: str, device: torch.device) -> int:
-    problem = Problem(SETTINGS[name], device)
-    if way != "nothing":
-        getattr(problem, f"matching_{way}")(True)
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) // 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 def _machine(options: argparse.Namespace) -> dict[str, Any]:
