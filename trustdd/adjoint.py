@@ -83,10 +83,11 @@ class Course:
         create_graph: bool,
     ) -> Tensor:
         """Gradient ``[p]`` of the training loss at `parameters`, on the step's drawn images."""
-        batch, known, labels = self._batch(step, images, outliers)
+        batch, labels = self._batch(step, images, outliers)
         names = [name for name, _ in self.network.named_parameters()]
-        values = unflatten_parameters(self.network, parameters)
-        logits = functional_call(self.network, dict(zip(names, values, strict=True)), (batch,))
+        values = dict(zip(names, self._cut(parameters), strict=True))
+        logits = functional_call(self.network, values, (batch,))
+        known = len(labels)
         beside = logits[known:] if len(batch) > known else None
         loss = training_loss(logits[:known], labels, beside, self.outlier_weight)
         return torch.autograd.grad(loss, parameters, create_graph=create_graph)[0]
@@ -100,7 +101,7 @@ class Course:
                 here = parameters.detach().requires_grad_()
                 return self.gradient(step, here, images, outliers, create_graph=False)
         with torch.no_grad():
-            batch, _, labels = self._batch(step, images, outliers)
+            batch, labels = self._batch(step, images, outliers)
         loss = self._targets(labels, batch)
         return _joined(self._passes.gradients(self._cut(parameters), batch, loss)[1])
 
@@ -128,7 +129,7 @@ class Course:
                 product = torch.dot(gradient, adjoint)
             return product.detach(), torch.autograd.grad(product, [here, *drawn])
         with torch.enable_grad():
-            batch, _, labels = self._batch(step, drawn[0], beside)
+            batch, labels = self._batch(step, drawn[0], beside)
         gradients, by_batch, by_parameters = self._passes.products(
             self._cut(parameters), batch.detach(), self._targets(labels, batch), self._cut(adjoint)
         )
@@ -137,15 +138,15 @@ class Course:
 
     def _batch(
         self, step: StudentStep, images: Tensor, outliers: Tensor | None
-    ) -> tuple[Tensor, int, Tensor]:
-        """What the network sees in a step, how much of it is InD, and the labels of that."""
+    ) -> tuple[Tensor, Tensor]:
+        """What the network sees in a step, InD images first, and the labels of those."""
         if step.augment is not None:
             images = step.augment(images)
         if step.augment_outliers is not None and outliers is not None:
             outliers = step.augment_outliers(outliers)
         labels = self.labels if step.rows is None else self.labels[step.rows]
         batch = torch.cat([images] if outliers is None else [images, outliers])
-        return batch, len(images), labels
+        return batch, labels
 
     def _targets(self, labels: Tensor, batch: Tensor) -> SoftTargets:
         classes = int(self._shapes[-1][0])
@@ -161,12 +162,16 @@ class Course:
         return [p.shape for p in self.network.parameters()]
 
     def _cut(self, vector: Tensor) -> list[Tensor]:
-        parts = vector.split([shape.numel() for shape in self._shapes])
-        return [part.view(shape) for part, shape in zip(parts, self._shapes, strict=True)]
+        return _cut(vector, self._shapes)
 
 
 def _joined(parts: Sequence[Tensor]) -> Tensor:
     return torch.cat([part.reshape(-1) for part in parts])
+
+
+def _cut(vector: Tensor, shapes: Sequence[torch.Size]) -> list[Tensor]:
+    parts = vector.split([shape.numel() for shape in shapes])
+    return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
 def flatten_parameters(network: nn.Module, parameters: Sequence[Tensor]) -> Tensor:
@@ -179,7 +184,7 @@ def flatten_parameters(network: nn.Module, parameters: Sequence[Tensor]) -> Tens
     given = [tuple(p.shape) for p in parameters]
     if given != expected:
         raise ValueError(f"parameters of shapes {given}; expected the network's {expected}")
-    return torch.cat([p.detach().reshape(-1) for p in parameters])
+    return _joined(parameters).detach()
 
 
 def unflatten_parameters(network: nn.Module, vector: Tensor) -> list[Tensor]:
@@ -189,12 +194,10 @@ def unflatten_parameters(network: nn.Module, vector: Tensor) -> list[Tensor]:
         ValueError: the vector's length is not the network's number of parameters.
     """
     shapes = [p.shape for p in network.parameters()]
-    sizes = [shape.numel() for shape in shapes]
-    if vector.shape != (sum(sizes),):
-        raise ValueError(
-            f"a parameter vector of shape {tuple(vector.shape)}; expected ({sum(sizes)},)"
-        )
-    return [part.view(s) for part, s in zip(vector.split(sizes), shapes, strict=True)]
+    size = sum(shape.numel() for shape in shapes)
+    if vector.shape != (size,):
+        raise ValueError(f"a parameter vector of shape {tuple(vector.shape)}; expected ({size},)")
+    return _cut(vector, shapes)
 
 
 def unrolled_loss(course: Course, images: Tensor, outliers: Tensor | None, rate: Tensor) -> Tensor:

@@ -257,7 +257,6 @@ def _match_groups(
     for i, part in zip(matched, torch.autograd.grad(total, leaves), strict=True):
         direction[i] = part[0] if groups == 1 else part
     by_images, _ = passes.along(parameters, trace, direction, groups)
-    assert by_images is not None
     return total.detach(), by_images
 
 

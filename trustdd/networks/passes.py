@@ -115,13 +115,14 @@ class Trace:
         logits: ``[n, k]``.
         features: penultimate, ``[n, d]``.
         blocks: the blocks' tensors.
-        by_logits: gradient of the logits, once `Passes.backward` has run.
+        loss: of the logits, once `Passes.backward` has run.
+        by_logits: the logits' gradient, likewise.
     """
 
     logits: Tensor
     features: Tensor
     blocks: list[Block]
-    loss: SoftTargets | None = None
+    loss: SoftTargets = field(init=False)
     by_logits: Tensor = field(init=False)
 
 
@@ -198,7 +199,6 @@ class Passes:
             trace = self.forward(parameters, part)
             gradients = self.backward(parameters, trace, own)
             of_images, of_parameters = self.along(parameters, trace, direction, gradients=True)
-            assert of_images is not None
             by_images.append(of_images)
             if total:
                 torch._foreach_add_(total, gradients)
@@ -303,9 +303,8 @@ class Passes:
         trace: Trace,
         direction: Sequence[Tensor | None],
         groups: int = 1,
-        images: bool = True,
         gradients: bool = False,
-    ) -> tuple[Tensor | None, list[Tensor]]:
+    ) -> tuple[Tensor, list[Tensor]]:
         """Derivative of the gradients as the parameters move along a direction.
 
         Args:
@@ -314,14 +313,12 @@ class Passes:
             direction: one tensor a parameter, with a first dimension of `groups` if there are
                 several; ``None`` is no movement.
             groups: as in `backward`.
-            images: whether the images' part is wanted.
-            gradients: whether the parameters' part is wanted; only of one group.
+            gradients: whether the parameters' part is wanted, too; only of one group.
 
         Returns:
-            The gradient of ``direction · ∇_θ L`` with respect to the images, ``[n, c, h, w]``
-            or ``None``, and with respect to the parameters, one tensor each, or none.
+            The gradient of ``direction · ∇_θ L`` with respect to the images, ``[n, c, h, w]``, and
+            with respect to the parameters, one tensor each, or none.
         """
-        assert trace.loss is not None
         inputs_along: Tensor | None = None
         for i, block in enumerate(trace.blocks):
             inputs_along = average_pool(self._forward_along(i, parameters, block, inputs_along,
@@ -350,11 +347,10 @@ class Passes:
             by_inputs_along += _product(trace.by_logits, weight_along, groups, transposed=False)
         for i in reversed(range(len(trace.blocks))):
             by_inputs_along, own = self._backward_along(
-                i, parameters, trace.blocks[i], by_inputs_along, direction, groups,
-                images or i > 0, gradients,
-            )  # fmt: skip
+                i, parameters, trace.blocks[i], by_inputs_along, direction, groups, gradients
+            )
             found[:0] = own
-        return (by_inputs_along if images else None), found
+        return by_inputs_along, found
 
     def _forward_along(
         self,
@@ -404,7 +400,6 @@ class Passes:
         by_pooled_along: Tensor,
         direction: Sequence[Tensor | None],
         groups: int,
-        inputs: bool,
         gradients: bool,
     ) -> tuple[Tensor, list[Tensor]]:
         """Derivative of the gradients of a block's inputs and parameters."""
@@ -433,9 +428,9 @@ class Passes:
         by_outputs_along.addcmul_(block.along, -deviation * factor * share)
         by_outputs_along.addcmul_(block.normal, -deviation * dot_along)
         by_inputs_along, by_weight_along = self._by_convolution(
-            i, by_outputs_along, block.inputs, weight, inputs, gradients
+            i, by_outputs_along, block.inputs, weight, True, gradients
         )
-        if weight_along is not None and inputs:
+        if weight_along is not None:
             by_inputs_along += _per_group(
                 lambda g, v: self._by_convolution(i, g, None, v, True, False)[0],
                 block.by_outputs, weight_along, groups,

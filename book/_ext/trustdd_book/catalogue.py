@@ -83,10 +83,7 @@ def lacking(app: Sphinx, entry_id: str) -> str:
     if shown not in list_profiles() or entry.made_from(load_profile(shown)):
         return ""
     holders = [p for p in list_profiles() if entry.made_from(load_profile(p))]
-    kind = "Table" if catalogue is TABLES else "Figure"
-    said = (
-        f"{kind} {int(entry_id[3:])}, “{entry.title}”: the profile {shown} has none of its runs. "
-    )
+    said = f"{entry_name(entry_id)}, “{entry.title}”: the profile {shown} has none of its runs. "
     if not holders:
         return said + "No profile has them yet."
     return said + f"In {' and '.join(holders)}: make book PROFILE={holders[0]}."
@@ -114,9 +111,9 @@ class Findings(SphinxDirective):
             self.env.note_dependency(str(path))
             record = json.loads(path.read_text(encoding="utf-8"))
             said, _messages = self.state.inline_text(f"{record['finding']} (", self.lineno)
-            name = f"{'Table' if entry.startswith('tab') else 'Figure'} {int(entry[3:])}"
             link = addnodes.pending_xref(
-                "", nodes.inline("", name), refdomain="std", reftype="ref", reftarget=entry,
+                "", nodes.inline("", entry_name(entry)), refdomain="std", reftype="ref",
+                reftarget=entry,
                 refexplicit=True, refwarn=True, refdoc=self.env.docname,
             )  # fmt: skip
             items += nodes.list_item("", nodes.paragraph("", "", *said, link, nodes.Text(").")))
@@ -146,7 +143,7 @@ class Gallery(SphinxDirective):
 
     def _card(self, path: Path, record: dict[str, Any], page: str, title: str) -> nodes.Element:
         entry = record["id"]
-        name = f"{'Table' if entry.startswith('tab') else 'Figure'} {int(entry[3:])}"
+        name = entry_name(entry)
         target = self.env.relfn2path(f"/{page}")[0]
         address = self.env.app.builder.get_relative_uri(self.env.docname, target)
         link = nodes.reference("", "", nodes.strong("", f"{name}. "), nodes.Text(title),
@@ -160,6 +157,12 @@ class Gallery(SphinxDirective):
             classes=["gallery-image"],
         )
         return nodes.container("", image, words, classes=["gallery-card"], is_div=True)
+
+
+def entry_name(entry_id: str) -> str:
+    """An entry as a sentence names it: ``fig02`` → ``Figure 2``."""
+    kind = "Table" if entry_id.startswith("tab") else "Figure"
+    return f"{kind} {int(entry_id[3:])}"
 
 
 def entry_path(app: Sphinx, entry_id: str) -> Path:
@@ -218,8 +221,7 @@ def is_home(env: BuildEnvironment, path: Path) -> bool:
 
 def _pointer(env: BuildEnvironment, record: dict[str, Any]) -> list[nodes.Node]:
     """``Figure 10.``, or ``Figure 10, from other runs.``, linked where its page is in the book."""
-    kind = "Table" if record["kind"] == "table" else "Figure"
-    name = f"{kind} {int(record['id'][3:])}"
+    name = entry_name(record["id"])
     rest = nodes.Text(", from other runs. " if record.get("variant") else ". ")
     if record.get("page") not in env.found_docs:
         return [nodes.inline("", name), rest]

@@ -18,7 +18,7 @@ from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
 from trustdd_book.catalogue import entry_nodes
-from trustdd_book.notebook_box import assignments
+from trustdd_book.notebook_box import notebook_parameters
 from trustdd_book.outputs import MIME
 from trustdd_book.results_folder import locate
 
@@ -43,7 +43,7 @@ class SideBySide(SphinxDirective):
             self.env.note_dependency(str(file))
             variants.append(json.loads(file.read_text(encoding="utf-8"))["cells"])
         grid = nodes.container("", classes=["side-by-side", f"columns-{len(files)}"], is_div=True)
-        for values in _differing(variants):
+        for values in _differing(files):
             grid += self._head(values)
         for cells in variants:
             grid += nodes.container("", *self._finding(cells), classes=["finding"], is_div=True)
@@ -97,25 +97,15 @@ def _entries(cells: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _differing(variants: list[list[dict[str, Any]]]) -> list[dict[str, str]]:
+def _differing(files: list[Path]) -> list[dict[str, str]]:
     """Of each variant, the parameters that any of them was given, also those left as they are."""
-    given = [
-        {p.name: p.value for p in assignments(_source(cells, "injected-parameters"))}
-        for cells in variants
-    ]
-    names = [name for name in dict.fromkeys(n for own in given for n in own) if name != "profile"]
+    read = [notebook_parameters(file) for file in files]
+    names = dict.fromkeys(name for _, given in read for name in given if name != "profile")
     found = []
-    for cells, own in zip(variants, given, strict=True):
-        default = {p.name: p.value for p in assignments(_source(cells, "parameters"))}
-        found.append({name: own.get(name, default.get(name, "")) for name in names})
+    for parameters, given in read:
+        values = {p.name: p.value for p in parameters} | given
+        found.append({name: values[name] for name in names})
     return found
-
-
-def _source(cells: list[dict[str, Any]], tag: str) -> str:
-    for cell in cells:
-        if tag in cell.get("metadata", {}).get("tags", []):
-            return "".join(cell["source"])
-    return ""
 
 
 def setup(app: Sphinx) -> None:
