@@ -50,8 +50,9 @@ NEAR_OOD = {
     "digits": ("transposed_digits", "printed_text"),
     "mnist": ("fashionmnist", "printed_text"),
     "fashionmnist": ("mnist",),
-    "cifar10": ("cifar100",),
-    "cifar100": ("cifar10",),
+    "cifar10": ("cifar100", "photos"),
+    "cifar100": ("cifar10", "photos"),
+    "imagenette": ("photos",),
 }
 
 
