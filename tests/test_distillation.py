@@ -51,12 +51,8 @@ def test_the_same_experiment_twice_gives_the_same_bytes(uninterrupted: Run, tmp_
     assert hashes(other)["distilled.safetensors"] != hashes(again)["distilled.safetensors"]
 
 
-@pytest.mark.parametrize("stop_before", [0, 1, 2])
-def test_an_interrupted_run_ends_in_the_same_bytes(
-    stop_before: int, uninterrupted: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = run_of(TINY, tmp_path)
-    monkeypatch.setattr(distillation, "CHECKPOINT_SECONDS", -1.0)
+def distil_until(stop_before: int, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Distil with a checkpoint after every iteration, and be interrupted before one."""
     step = GradientMatching.step
 
     def interrupted(self: GradientMatching, state: State, iteration: int) -> tuple[float, float]:
@@ -66,15 +62,36 @@ def test_an_interrupted_run_ends_in_the_same_bytes(
             raise KeyboardInterrupt
         return step(self, state, iteration)
 
-    monkeypatch.setattr(GradientMatching, "step", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        distill(TINY, run, progress=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(distillation, "CHECKPOINT_SECONDS", -1.0)
+        patch.setattr(GradientMatching, "step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            distill(run.experiment, run, progress=False)
+
+
+@pytest.mark.parametrize("stop_before", [0, 1, 2])
+def test_an_interrupted_run_ends_in_the_same_bytes(
+    stop_before: int, uninterrupted: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_of(TINY, tmp_path)
+    distil_until(stop_before, run, monkeypatch)
     assert not run.done("distill")
     assert run.has("checkpoint.safetensors") == (stop_before > 0)
-    monkeypatch.setattr(GradientMatching, "step", step)
     distill(TINY, run, progress=False)
     assert hashes(run) == hashes(uninterrupted)
     assert not run.has("checkpoint.safetensors")
+
+
+def test_bfloat16_gives_the_same_bytes_interrupted_or_not(
+    uninterrupted: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    low = TINY.but(precision="bf16")
+    whole, parts = run_of(low, tmp_path / "whole"), run_of(low, tmp_path / "parts")
+    distill(low, whole, progress=False)
+    assert hashes(whole)["distilled.safetensors"] != hashes(uninterrupted)["distilled.safetensors"]
+    distil_until(2, parts, monkeypatch)
+    distill(low, parts, progress=False)
+    assert hashes(parts) == hashes(whole)
 
 
 def test_a_killed_process_leaves_a_run_that_resumes_to_the_same_bytes(tmp_path: Path) -> None:

@@ -99,6 +99,29 @@ def test_vectors_may_be_left_out(groups: int, each: int) -> None:
     torch.testing.assert_close(by_images, expected, rtol=1e-9, atol=1e-11)
 
 
+def test_gradients_in_bfloat16_point_the_same_way() -> None:
+    problem = Problem(3, 32, 3, 1, 16)
+    parameters = [p.float() for p in problem.parameters]
+    weights = SoftTargets(problem.loss.targets.float(), problem.loss.weights.float())
+    images = problem.images.float()
+    exact, low = (
+        Passes(problem.network, precision).gradients(parameters, images, weights)[1]
+        for precision in ("float32", "bf16")
+    )
+    for i, (a, b) in enumerate(zip(exact, low, strict=True)):
+        assert b.dtype == torch.float32
+        if i in (1, 5, 9):  # a convolution's bias
+            assert not b.any()
+            continue
+        assert float(torch.cosine_similarity(a.flatten(), b.flatten(), dim=0)) > 0.995
+        assert float((a - b).norm() / a.norm()) > 1e-4  # it is not float32 by another name
+
+
+def test_an_unknown_precision_is_refused() -> None:
+    with pytest.raises(ValueError, match="precision 'half'; expected one of float32, bf16"):
+        Passes(ConvNet(1, 2, 8, width=4, depth=1), "half")
+
+
 def test_soft_targets_are_the_training_loss() -> None:
     logits = torch.randn(7, 4, generator=torch.Generator().manual_seed(1))
     labels = torch.tensor([0, 3, 1, 1])

@@ -9,7 +9,7 @@ from trustdd.distillation import distill
 from trustdd.experiment import Experiment
 from trustdd.inliers import load_inliers
 from trustdd.losses import uniform_cross_entropy
-from trustdd.networks import ConvNet
+from trustdd.networks import ConvNet, build
 from trustdd.outliers import outlier_source
 from trustdd.randomness import stream
 from trustdd.training import fit, resolve_device, train_on_real, train_student
@@ -49,6 +49,23 @@ def test_fit_is_the_plain_loop_written_out() -> None:
             optimiser.step()
     for ours, theirs in zip(network.parameters(), oracle.parameters(), strict=True):
         assert torch.allclose(ours, theirs, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["convnet", "lenet"])
+def test_training_in_bfloat16_is_near_and_not_the_same(name: str) -> None:
+    torch.manual_seed(0)
+    images, labels = torch.randn(12, 1, 16, 16), torch.arange(12) % 3
+    trained = []
+    for precision in ("float32", "bf16"):
+        network = build(name, 1, 3, 16, 8, 2, torch.Generator().manual_seed(1))
+        settings = plain_settings(precision=precision)
+        fit(network, images, labels, None, generator=stream(0, "a"), **settings)
+        trained.append(torch.cat([p.detach().flatten() for p in network.parameters()]))
+    start = build(name, 1, 3, 16, 8, 2, torch.Generator().manual_seed(1))
+    begun = torch.cat([p.detach().flatten() for p in start.parameters()])
+    way, other = (t - begun for t in trained)
+    assert other.dtype == torch.float32 and not torch.equal(way, other)
+    assert float(torch.cosine_similarity(way, other, dim=0)) > 0.98
 
 
 def test_outliers_make_a_student_less_sure_of_them() -> None:

@@ -98,7 +98,8 @@ class Experiment:
         synthetic_batch: synthetic images a student step; 0 takes all.
         zca: whiten the images with ZCA (trajectory matching).
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``; not part of the identity.
-        precision: ``"float32"`` or ``"bf16"`` (autocast of the real gradients and of training).
+        precision: ``"float32"`` or ``"bf16"`` (real images' gradients and all training with
+            convolutions in bfloat16; synthetic images' gradients stay in float32).
 
     Raises:
         ValueError: a value is unknown, of the wrong type, or out of range; the message names

@@ -194,6 +194,7 @@ class _Trainer:
             batch=experiment.expert_batch,
             outlier_weight=experiment.outlier_weight,
             augmentation=experiment.expert_augmentation,
+            precision=experiment.precision,
             generator=stream(experiment.seed, "expert", index, "epoch", epoch),
             normalise=self.data.normalise,
             watch=watch,

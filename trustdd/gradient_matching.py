@@ -142,6 +142,7 @@ def grouped_matching_loss(
     synthetic: Tensor,
     targets: Tensor,
     metric: str = "layerwise",
+    precision: str = "float32",
 ) -> Tensor:
     """Gradient distance of several groups at once, summed: the sum of their `matching_loss`.
 
@@ -156,12 +157,14 @@ def grouped_matching_loss(
         targets: each group's target distribution, ``[groups, k]``: one-hot for a class, uniform
             for outliers. Their cross-entropy is the loss whose gradients are matched.
         metric: see `gradient_distance`.
+        precision: of the real images' gradients, ``"float32"`` or ``"bf16"``; those of the
+            synthetic images, and the distance, are float32's in either case.
 
     Returns:
         A scalar, differentiable once with respect to `synthetic`.
 
     Raises:
-        ValueError: an unknown metric, or images that cannot be split into the groups.
+        ValueError: an unknown metric or precision, or images that cannot be split into the groups.
     """
     if len(targets) != len(real) or len(synthetic) % len(real):
         raise ValueError(
@@ -171,7 +174,7 @@ def grouped_matching_loss(
     if metric not in METRICS:
         raise ValueError(f"metric {metric!r}; expected one of {', '.join(METRICS)}")
     if Passes.fit(network):
-        return _GroupedLoss.apply(synthetic, real, targets, network, metric)
+        return _GroupedLoss.apply(synthetic, real, targets, network, metric, precision)
     parts = synthetic.split(len(synthetic) // len(real))
     losses = [
         matching_loss(network, own, part, _SoftCrossEntropy(target), metric)
@@ -201,9 +204,10 @@ class _GroupedLoss(torch.autograd.Function):
         targets: Tensor,
         network: nn.Module,
         metric: str,
+        precision: str,
     ) -> Tensor:
         assert Passes.fit(network)
-        passes = Passes(network)
+        passes, of_real = Passes(network), Passes(network, precision)
         parameters = [p.detach() for p in network.parameters()]
         share = len(synthetic) // len(real)
         # as many groups at once as a piece of a batch has room for
@@ -213,7 +217,7 @@ class _GroupedLoss(torch.autograd.Function):
             chosen = slice(first, first + together)
             images = synthetic.detach()[first * share : (first + together) * share]
             total, of_images = _match_groups(
-                passes, parameters, real[chosen], images, targets[chosen], metric
+                passes, of_real, parameters, real[chosen], images, targets[chosen], metric
             )
             totals.append(total)
             by_images.append(of_images)
@@ -224,11 +228,12 @@ class _GroupedLoss(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         (by_images,) = ctx.saved_tensors
-        return (by_images * grad_outputs[0], None, None, None, None)
+        return (by_images * grad_outputs[0], *[None] * 5)
 
 
 def _match_groups(
     passes: Passes,
+    of_real: Passes,
     parameters: Sequence[Tensor],
     real: Sequence[Tensor],
     synthetic: Tensor,
@@ -242,7 +247,7 @@ def _match_groups(
     for own, target in zip(real, targets, strict=True):
         each = own.new_full((len(own), 1), 1 / max(len(own), 1))
         loss = SoftTargets(target.expand(len(own), -1), each)
-        aims.append(passes.gradients(parameters, own, loss, norms)[1])
+        aims.append(of_real.gradients(parameters, own, loss, norms)[1])
     weights = synthetic.new_full((len(synthetic), 1), 1 / share)
     loss = SoftTargets(targets.repeat_interleave(share, 0), weights)
     trace = passes.forward(parameters, synthetic)

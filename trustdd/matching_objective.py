@@ -84,8 +84,9 @@ class GradientMatching:
             seen.append(group)
             real.append(images)
         total = grouped_matching_loss(
-            network, real, torch.cat(seen), self.targets[name], experiment.metric
-        )
+            network, real, torch.cat(seen), self.targets[name], experiment.metric,
+            experiment.precision,
+        )  # fmt: skip
         (gradient,) = torch.autograd.grad(total, synthetic)
         lr = experiment.lr_images if name == "images" else experiment.lr_outliers
         state.descend(name, gradient, float(lr or 0.0), experiment.momentum_images)
@@ -116,5 +117,6 @@ class GradientMatching:
             batch=experiment.network_batch,
             outlier_weight=experiment.outlier_weight,
             augmentation=experiment.augmentation,
+            precision=experiment.precision,
             generator=stream(experiment.seed, "inner loop", iteration, outer),
         )

@@ -67,6 +67,7 @@ def fit(
     outlier_weight: float,
     augmentation: str | None,
     generator: torch.Generator,
+    precision: str = "float32",
     normalise: Callable[[Tensor], Tensor] | None = None,
     decay: bool = False,
     progress: tqdm | None = None,
@@ -93,6 +94,8 @@ def fit(
         augmentation: strategy drawn anew for every batch, an operation a batch and its
             parameters an image; ``None`` for none.
         generator: a CPU generator: batches and augmentation.
+        precision: ``"float32"``, or ``"bf16"`` for convolutions and activations in bfloat16;
+            parameters and their updates stay in float32.
         normalise: applied to each batch, e.g. for uint8 images.
         decay: ×0.1 on the learning rate after half of the epochs.
         progress: a bar to advance by one an epoch, showing the loss.
@@ -104,7 +107,7 @@ def fit(
     network.train()
     device = next(network.parameters()).device
     parameters: list[Tensor] = list(network.parameters())
-    gradient = _gradient_of(network, outlier_weight)
+    gradient = _gradient_of(network, outlier_weight, precision)
     buffers: list[Tensor | None] = [None] * len(parameters)
     steps = -(-len(images) // batch)
     prepare = normalise or (lambda batch_images: batch_images)
@@ -154,15 +157,17 @@ def fit(
 Gradient = Callable[[Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor, list[Tensor]]]
 
 
-def _gradient_of(network: nn.Module, outlier_weight: float) -> Gradient:
+def _gradient_of(network: nn.Module, outlier_weight: float, precision: str) -> Gradient:
     """The gradient of ``CE + λ · uniform-CE`` at a network's parameters as they are."""
     parameters = list(network.parameters())
+    low = precision == "bf16"
 
     def by_autograd(
         inputs: Tensor, labels: Tensor, outliers: Tensor | None
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
         batch = inputs if outliers is None else torch.cat([inputs, outliers])
-        logits = network(batch)
+        with torch.autocast(batch.device.type, torch.bfloat16, enabled=low):
+            logits = network(batch).float()
         known, unknown = logits[: len(inputs)], logits[len(inputs) :]
         loss = training_loss(known, labels, unknown if len(unknown) else None, outlier_weight)
         gradients = list(torch.autograd.grad(loss, parameters))
@@ -170,7 +175,7 @@ def _gradient_of(network: nn.Module, outlier_weight: float) -> Gradient:
 
     if not Passes.fit(network):
         return by_autograd
-    passes = Passes(network)
+    passes = Passes(network, precision)
 
     def written_out(
         inputs: Tensor, labels: Tensor, outliers: Tensor | None
@@ -286,6 +291,7 @@ def _train(
             batch=experiment.training_batch,
             outlier_weight=experiment.outlier_weight,
             augmentation=experiment.augmentation,
+            precision=experiment.precision,
             generator=stream(experiment.seed, "student training", network),
             normalise=normalise,
             decay=True,

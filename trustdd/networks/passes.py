@@ -11,6 +11,10 @@ exactly, without a graph, in convolutions of the usual shapes (Pearlmutter 1994,
 
 Batches may consist of equal *groups*, each with parameter gradients and a direction of its own; so
 all classes of gradient matching go through the network at once.
+
+Gradients can be taken in bfloat16, on machines that multiply in it: convolutions and activations in
+bfloat16, norms' statistics, the linear layer and all sums over images in float32. Derivatives along
+a direction are float32's alone.
 """
 
 from __future__ import annotations
@@ -25,10 +29,12 @@ from torch import Tensor, nn
 
 from trustdd.networks.convnet import ConvNet
 from trustdd.networks.pooling import average_pool, spread
+from trustdd.validation import check_choice
 
 aten = torch.ops.aten
 #: parameters of a block: convolution weight and bias, norm scale and shift
 PER_BLOCK = 4
+PRECISIONS = ("float32", "bf16")
 #: of the first block's activations, in a piece of a batch
 CPU_BYTES, GPU_BYTES = 16 * 2**20, 2**31
 
@@ -133,8 +139,19 @@ class Passes:
     graph. The gradient of a convolution's bias is 0, since the norm behind it takes it out again.
     """
 
-    def __init__(self, network: ConvNet) -> None:
-        """Read the architecture off `network`; its own parameters are not used."""
+    def __init__(self, network: ConvNet, precision: str = "float32") -> None:
+        """Read the architecture off `network`; its own parameters are not used.
+
+        Args:
+            network: the network.
+            precision: ``"float32"`` computes as the parameters are; ``"bf16"`` takes
+                convolutions and activations in bfloat16, for gradients alone.
+
+        Raises:
+            ValueError: an unknown precision.
+        """
+        check_choice("precision", precision, PRECISIONS)
+        self.dtype = torch.bfloat16 if precision == "bf16" else None
         layers = list(network.features.children())
         self.padding = [int(m.padding[0]) for m in layers if isinstance(m, nn.Conv2d)]
         self.eps = [m.eps for m in layers if isinstance(m, nn.GroupNorm)]
@@ -152,7 +169,7 @@ class Passes:
         was freed to be used again.
         """
         side = int(images.shape[-1]) + 2 * (self.padding[0] - 1)
-        each = len(parameters[0]) * side * side * images.element_size()
+        each = len(parameters[0]) * side * side * (self.dtype or images.dtype).itemsize
         return max(1, (CPU_BYTES if images.device.type == "cpu" else GPU_BYTES) // each)
 
     def gradients(
@@ -210,18 +227,20 @@ class Passes:
     @torch.no_grad()
     def forward(self, parameters: Sequence[Tensor], images: Tensor) -> Trace:
         """Logits of images ``[n, c, h, w]``, and what the other passes need."""
-        blocks, inputs = [], images.contiguous()
+        blocks, inputs = [], images.contiguous().to(self.dtype)
         for i, (padding, eps) in enumerate(zip(self.padding, self.eps, strict=True)):
             weight, bias, scale, shift = _of_block(parameters, i)
-            outputs = F.conv2d(inputs, weight, bias, padding=padding)
+            outputs = F.conv2d(
+                inputs, weight.to(inputs.dtype), bias.to(inputs.dtype), padding=padding
+            )
             n, c, h, w = outputs.shape
             active, mean, deviation = aten.native_group_norm(
-                outputs, scale, shift, n, c, h * w, c, eps
+                outputs, *_for_norm(outputs, scale, shift), n, c, h * w, c, eps
             )
             active.relu_()
             blocks.append(Block(inputs, outputs, mean, deviation, active))
             inputs = average_pool(active)
-        features = inputs.flatten(1)
+        features = inputs.flatten(1).to(parameters[-1].dtype)
         return Trace(F.linear(features, parameters[-2], parameters[-1]), features, blocks)
 
     @torch.no_grad()
@@ -258,21 +277,26 @@ class Passes:
         for i in reversed(range(len(trace.blocks))):
             block = trace.blocks[i]
             weight, bias, scale, _ = _of_block(parameters, i)
-            spread_out = spread(by_inputs, block.active)
+            spread_out = spread(by_inputs.to(block.active.dtype), block.active)
             block.by_active = aten.threshold_backward(spread_out, block.active, 0)
             own = norms and groups == 1
             n, c, h, w = block.active.shape
             block.by_outputs, by_scale, by_shift = aten.native_group_norm_backward(
-                block.by_active, block.outputs, block.mean, block.scale, scale,
-                n, c, h * w, c, [True, own, own],
+                block.by_active, block.outputs, block.mean, block.scale,
+                *_for_norm(block.outputs, scale), n, c, h * w, c, [True, own, own],
             )  # fmt: skip
-            by_inputs, by_weight = self._by_weights(i, block, weight, groups)
+            by_inputs, by_weight = self._by_weights(i, block, weight.to(block.inputs.dtype), groups)
+            by_weight = by_weight.to(weight.dtype)
             if not keep:
                 trace.blocks.pop()
             if not norms:
                 gradients[:0] = [by_weight, nothing, nothing, nothing]
                 continue
-            by_norm = (by_scale[None], by_shift[None]) if own else _by_norm(block, groups)
+            by_norm = (
+                (by_scale[None].to(scale.dtype), by_shift[None].to(scale.dtype))
+                if own
+                else _by_norm(block, groups)
+            )
             gradients[:0] = [by_weight, bias.new_zeros(groups, len(bias)), *by_norm]
         return [g[0] if g.numel() else g for g in gradients] if groups == 1 else gradients
 
@@ -472,6 +496,12 @@ class Passes:
 
 def _of_block(parameters: Sequence[Tensor | None], i: int) -> Sequence[Tensor]:
     return parameters[PER_BLOCK * i : PER_BLOCK * (i + 1)]  # type: ignore[return-value]
+
+
+def _for_norm(values: Tensor, *parameters: Tensor) -> list[Tensor]:
+    """Scale and shift in the dtype that a device's norm wants beside `values`."""
+    # on a CPU they, and the statistics, stay in float32 beside bfloat16
+    return [p if values.device.type == "cpu" else p.to(values.dtype) for p in parameters]
 
 
 def _rows(values: Tensor) -> Tensor:
