@@ -6,7 +6,9 @@
 
 The plain way is `benchmarks/plain.py`. The two take turns, repeat by repeat, on the same numbers,
 and the ratio is taken within each repeat; shown are its median and range. Before that, the first
-results are compared: distance and gradients must agree.
+results are compared: distance and gradients must agree. Where bfloat16 plays a part it takes its
+turn as well, and the cosine of its gradient with the plain one is shown. Peak memory is measured in
+processes of their own, above what the process held before.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ import json
 import os
 import platform
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,7 +40,20 @@ from trustdd.randomness import stream
 from trustdd.training import fit
 from trustdd.trajectory_matching import trajectory_loss
 
-HERE = Path(__file__).parent
+Work = Callable[[], Any]
+STATUS = Path("/proc/self/status")
+#: what a user starts → the program
+STARTING = {
+    "import trustdd": ["-c", "import trustdd"],
+    "from trustdd import Experiment, load_profile": [
+        "-c", "from trustdd import Experiment, load_profile",
+    ],
+    "from trustdd import distill, train_student, detect": [
+        "-c", "from trustdd import distill, train_student, detect",
+    ],
+    "trustdd --help": ["-m", "trustdd", "--help"],
+    "trustdd list": ["-m", "trustdd", "list"],
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -119,13 +136,15 @@ class Problem:
         synthetic = self.synthetic if labelled else self.outliers
         return plain.matching_step(self.plain, self.real, synthetic, labels, self.augments)
 
-    def matching_ours(self, labelled: bool) -> tuple[Tensor, ...]:
+    def matching_ours(self, labelled: bool, precision: str = "float32") -> tuple[Tensor, ...]:
         synthetic = (self.synthetic if labelled else self.outliers).detach().requires_grad_()
         seen = [augment(own) for augment, own in zip(self.augments, synthetic, strict=True)]
         real = [augment(own) for augment, own in zip(self.augments, self.real, strict=True)]
         one_hot = torch.eye(self.setting.classes, device=self.device)
         targets = one_hot if labelled else one_hot.mean(1, keepdim=True).expand_as(one_hot)
-        total = grouped_matching_loss(self.ours, real, torch.cat(seen), targets)
+        total = grouped_matching_loss(
+            self.ours, real, torch.cat(seen), targets, precision=precision
+        )
         return total.detach(), torch.autograd.grad(total, synthetic)[0]
 
     def train_plain(self, epochs: int, momentum: float, real: bool = False) -> tuple[Tensor, ...]:
@@ -134,13 +153,15 @@ class Problem:
         plain.train(self.plain, images, labels, outliers, epochs, augment, momentum=momentum)
         return ()
 
-    def train_ours(self, epochs: int, momentum: float, real: bool = False) -> tuple[Tensor, ...]:
+    def train_ours(
+        self, epochs: int, momentum: float, real: bool = False, precision: str = "float32"
+    ) -> tuple[Tensor, ...]:
         self.reset()
         images, labels, outliers, _ = self._training(real)
         fit(
             self.ours, images, labels, outliers, epochs=epochs, lr=0.01, momentum=momentum,
             weight_decay=5e-4, batch=256, outlier_weight=0.5, generator=self.draw,
-            augmentation=None if real else self.setting.strategy,
+            augmentation=None if real else self.setting.strategy, precision=precision,
         )  # fmt: skip
         return ()
 
@@ -182,22 +203,24 @@ class Problem:
         )  # fmt: skip
         return (loss.detach(), *torch.autograd.grad(loss, learned))
 
-    def parts(self) -> dict[str, tuple[Callable[[], Any], Callable[[], Any]]]:
-        """Name → the plain way and ours."""
+    def parts(self) -> dict[str, dict[str, Work]]:
+        """Name → the plain way, ours, and ours in bfloat16 where there is one."""
         s = self.setting
 
-        def both(name: str, *values: Any) -> tuple[Callable[[], Any], Callable[[], Any]]:
-            return (partial(getattr(self, f"{name}_plain"), *values),
-                    partial(getattr(self, f"{name}_ours"), *values))  # fmt: skip
+        def ways(name: str, *values: Any, low: bool = True) -> dict[str, Work]:
+            ours = getattr(self, f"{name}_ours")
+            found = {"plain": partial(getattr(self, f"{name}_plain"), *values),
+                     "ours": partial(ours, *values)}  # fmt: skip
+            return {**found, "bf16": partial(ours, *values, precision="bf16")} if low else found
 
         return {
-            "matching step, InD images": both("matching", True),
-            "matching step, outliers": both("matching", False),
-            f"inner loop, {s.inner_epochs} epochs": both("train", s.inner_epochs, 0.0),
-            f"student, {s.student_epochs} epochs": both("train", s.student_epochs, 0.9),
-            f"detection, {s.tested:,} images": both("detect"),
-            f"expert, {s.expert_images:,} images": both("train", 1, 0.0, True),
-            f"trajectory step, {s.student_steps} student steps": both("trajectory"),
+            "matching step, InD images": ways("matching", True),
+            "matching step, outliers": ways("matching", False),
+            f"inner loop, {s.inner_epochs} epochs": ways("train", s.inner_epochs, 0.0),
+            f"student, {s.student_epochs} epochs": ways("train", s.student_epochs, 0.9),
+            f"detection, {s.tested:,} images": ways("detect", low=False),
+            f"expert, {s.expert_images:,} images": ways("train", 1, 0.0, True),
+            f"trajectory step, {s.student_steps} student steps": ways("trajectory", low=False),
         }
 
 
@@ -205,18 +228,27 @@ def main() -> None:
     options = _options().parse_args()
     torch.set_num_threads(options.threads)
     keep_freed_memory()
-    report: dict[str, Any] = {"machine": _machine(options), "settings": {}}
+    if options.measure:
+        setting, part, way = options.measure
+        print(_peak_mib(Problem(SETTINGS[setting], torch.device("cpu")).parts()[part][way]))
+        return
+    report: dict[str, Any] = {"machine": machine(options), "settings": {}}
+    if not options.device.startswith("cuda"):
+        report["starting"] = {name: _starting(command) for name, command in STARTING.items()}
     for name in options.settings:
         problem = Problem(SETTINGS[name], torch.device(options.device))
         rows = []
-        for part, (slow, fast) in problem.parts().items():
-            rows.append(_compare(part, slow, fast, options))
+        for part, ways in problem.parts().items():
+            rows.append(_compare(part, ways, options))
+            if not options.device.startswith("cuda"):
+                rows[-1]["peak_mib"] = {way: _peak_apart(name, part, way, options) for way in ways}
             print(f"{name:8} {_line(rows[-1])}", flush=True)
         report["settings"][name] = {"parts": rows}
         outer = [row for row in rows if row["part"].startswith("matching")]
-        ratio = sum(r["plain_seconds"] for r in outer) / sum(r["seconds"] for r in outer)
-        report["settings"][name]["outer_step_ratio"] = round(ratio, 2)
-        print(f"{name:8} outer step, images and outliers: {ratio:.2f} times as fast", flush=True)
+        for way in ("ours", "bf16"):
+            seconds = [sum(r["seconds"][w] for r in outer) for w in ("plain", way)]
+            report["settings"][name][f"outer_step_{way}"] = round(seconds[0] / seconds[1], 2)
+            print(f"{name:8} outer step, {way}: {seconds[0] / seconds[1]:.2f} times as fast")
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(report, indent=1) + "\n")
     print(options.output)
@@ -229,30 +261,70 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--output", type=Path, default=Path("_build/benchmarks/speed.json"))
+    parser.add_argument("--measure", nargs=3, help=argparse.SUPPRESS)
     return parser
 
 
-def _compare(
-    part: str, slow: Callable[[], Any], fast: Callable[[], Any], options: argparse.Namespace
-) -> dict[str, Any]:
-    """Time both ways in turns, after one call of each to warm up and to compare."""
+def _compare(part: str, ways: dict[str, Work], options: argparse.Namespace) -> dict[str, Any]:
+    """Time all ways in turns, after one call of each to warm up and to compare."""
+    first = {way: work() for way, work in ways.items()}
     errors = [
         float((a - b).norm() / a.norm().clamp_min(1e-12))
-        for a, b in zip(slow(), fast(), strict=True)
+        for a, b in zip(first["plain"], first["ours"], strict=True)
     ]
-    times: list[tuple[float, float]] = []
+    times: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(options.repeats):
-        times.append((_seconds(slow, options.device), _seconds(fast, options.device)))
-    ratios = [a / b for a, b in times]
-    return {
+        for way, work in ways.items():
+            times[way].append(_seconds(work, options.device))
+    row: dict[str, Any] = {
         "part": part,
-        "plain_seconds": round(statistics.median(a for a, _ in times), 4),
-        "seconds": round(statistics.median(b for _, b in times), 4),
-        "ratio": round(statistics.median(ratios), 2),
-        "least": round(min(ratios), 2),
-        "most": round(max(ratios), 2),
-        "relative_error": max(errors) if errors else None,
+        "seconds": {way: round(statistics.median(t), 4) for way, t in times.items()},
+        "ratio": {},
+        "relative_error": max(errors, default=None),
     }
+    for way in list(ways)[1:]:
+        ratios = [a / b for a, b in zip(times["plain"], times[way], strict=True)]
+        found = (statistics.median(ratios), min(ratios), max(ratios))
+        row["ratio"][way] = [round(value, 2) for value in found]
+    if "bf16" in ways and first["bf16"]:
+        # of the gradient: the last of what a matching step returns
+        exact, low = first["plain"][-1].flatten(), first["bf16"][-1].flatten()
+        row["cosine"] = round(float(torch.cosine_similarity(exact, low, dim=0)), 5)
+    return row
+
+
+def _peak_apart(setting: str, part: str, way: str, options: argparse.Namespace) -> int | None:
+    """Peak memory of one way of one part, in a process of its own, in MiB."""
+    command = [sys.executable, __file__, "--threads", str(options.threads), "--measure"]
+    finished = subprocess.run([*command, setting, part, way], capture_output=True, text=True)
+    return int(finished.stdout) if finished.returncode == 0 and finished.stdout.strip() else None
+
+
+def _peak_mib(work: Work) -> str:
+    """Resident memory that a call adds at its peak; an empty line where that cannot be read."""
+    if not STATUS.is_file():
+        return ""
+    # 5: the peak starts anew from what is resident now
+    Path("/proc/self/clear_refs").write_text("5")
+    before = kib("VmRSS")
+    work()
+    return str((kib("VmHWM") - before) // 1024)
+
+
+def kib(name: str) -> int:
+    """A line of this process's status, as Linux keeps it: `VmRSS`, or `VmHWM` at its peak."""
+    line = next(line for line in STATUS.read_text().splitlines() if line.startswith(name))
+    return int(line.split()[1])
+
+
+def _starting(command: list[str]) -> float:
+    """The least wall time of a few starts of a command, in seconds."""
+    times = []
+    for _ in range(5):
+        begun = time.perf_counter()
+        subprocess.run([sys.executable, *command], check=True, capture_output=True)
+        times.append(time.perf_counter() - begun)
+    return round(min(times), 3)
 
 
 def _seconds(work: Callable[[], Any], device: str) -> float:
@@ -263,7 +335,8 @@ def _seconds(work: Callable[[], Any], device: str) -> float:
     return time.perf_counter() - begun
 
 
-def _machine(options: argparse.Namespace) -> dict[str, Any]:
+def machine(options: argparse.Namespace) -> dict[str, Any]:
+    """What it ran on, and when."""
     if options.device.startswith("cuda"):
         device = torch.cuda.get_device_name()
     else:
@@ -277,11 +350,17 @@ def _machine(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _line(row: dict[str, Any]) -> str:
-    error = "" if row["relative_error"] is None else f", relative error {row['relative_error']:.1e}"
-    return (
-        f"{row['part']}: plain {row['plain_seconds']:.3f} s, ours {row['seconds']:.3f} s, "
-        f"{row['ratio']:.2f} times as fast ({row['least']:.2f}–{row['most']:.2f}){error}"
-    )
+    words = [f"plain {row['seconds']['plain']:.3f} s"]
+    for way, (middle, least, most) in row["ratio"].items():
+        seconds = row["seconds"][way]
+        words.append(f"{way} {seconds:.3f} s, {middle:.2f} times as fast ({least:.2f}–{most:.2f})")
+    if row["relative_error"] is not None:
+        words.append(f"relative error {row['relative_error']:.1e}")
+    if "cosine" in row:
+        words.append(f"bf16 cosine {row['cosine']:.4f}")
+    if "peak_mib" in row:
+        words.append("peak MiB " + "/".join(str(v) for v in row["peak_mib"].values()))
+    return f"{row['part']}: {'; '.join(words)}"
 
 
 if __name__ == "__main__":
