@@ -44,7 +44,7 @@ def distill(experiment: Experiment, run: Run | None = None, progress: bool = Tru
         progress: show a bar with iteration, both losses and the time left.
 
     Returns:
-        The distilled set, on the CPU.
+        The distilled set, on the CPU, rounded as it is stored (`DistilledSet.rounded`).
 
     Raises:
         ValueError: the data is not there, a class has too few images, or the experiment takes
@@ -68,14 +68,18 @@ def distill(experiment: Experiment, run: Run | None = None, progress: bool = Tru
         # built only now: a finished or random set needs no experts and no compiled code
         objective = _objective(experiment, data, source, device, run, progress)
         _loop(objective, state, experiment, run, total, progress, before, begun)
-    finished = replace(
-        start,
-        images=state.images.detach().cpu(),
-        outliers=None if state.outliers is None else state.outliers.detach().cpu(),
-        student_lr=None if state.student_lr is None else float(state.student_lr),
-    ).with_pictures(data)
+    finished = (
+        replace(
+            start,
+            images=state.images.detach().cpu(),
+            outliers=None if state.outliers is None else state.outliers.detach().cpu(),
+            student_lr=None if state.student_lr is None else float(state.student_lr),
+        )
+        .rounded()
+        .with_pictures(data)
+    )
     if run is not None:
-        _store(run, start, finished, state, before + time.perf_counter() - begun, device)
+        _store(run, start.rounded(), finished, state, before + time.perf_counter() - begun, device)
     return finished
 
 

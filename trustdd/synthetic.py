@@ -26,7 +26,8 @@ class DistilledSet:
 
     Attributes:
         images: ``float32 [classes·ipc, c, h, w]``, sorted by class, normalised as a network is
-            fed them: ``(x − mean) / std``, not bounded. `pictures` gives [0, 1].
+            fed them: ``(x − mean) / std``, not bounded. `pictures` gives [0, 1]. Of a finished
+            set they are numbers that half precision holds, see `rounded`.
         labels: ``int64 [classes·ipc]``.
         outliers: ``float32 [m, c, h, w]``, normalised alike, or ``None``.
         student_lr: the learning rate that trajectory matching learned, or ``None``.
@@ -71,6 +72,15 @@ class DistilledSet:
         shown = tuple((data.pictures(s) * 255).round().byte() for s in sets)
         return replace(self, whitened=shown)
 
+    def rounded(self) -> DistilledSet:
+        """The set with images and outliers rounded to half precision, which it is stored in.
+
+        It takes half the space, and the steps are a tenth of those of an 8-bit picture's values
+        or less. Values beyond what half precision holds leave their tensor as it is.
+        """
+        outliers = None if self.outliers is None else _rounded(self.outliers)
+        return replace(self, images=_rounded(self.images), outliers=outliers)
+
     def _pictures(self, images: Tensor) -> Tensor:
         mean = torch.tensor(self.mean).view(-1, 1, 1)
         std = torch.tensor(self.std).view(-1, 1, 1)
@@ -79,12 +89,13 @@ class DistilledSet:
     def save(self, path: str | Path) -> Path:
         """Write one ``.safetensors``: the tensors, and the experiment as JSON metadata.
 
-        The file is written beside `path` and moved into place. Neither the folder the data lay
-        in nor the device is recorded.
+        The file is written beside `path` and moved into place. Nothing is lost: images that half
+        precision holds are stored so, others in single. Neither the folder the data lay in nor
+        the device is recorded.
         """
-        tensors = {"images": self.images, "labels": self.labels}
+        tensors = {"images": _compact(self.images), "labels": self.labels}
         if self.outliers is not None:
-            tensors["outliers"] = self.outliers
+            tensors["outliers"] = _compact(self.outliers)
         if self.student_lr is not None:
             tensors["student_lr"] = torch.tensor(self.student_lr, dtype=torch.float64)
         for name, shown in zip(PICTURES, self.whitened or (), strict=False):
@@ -96,6 +107,16 @@ class DistilledSet:
             "std": json.dumps(self.std),
         }
         return write_tensors(Path(path), tensors, metadata)
+
+
+def _rounded(values: Tensor) -> Tensor:
+    near = values.half().float()
+    return near if bool(torch.isfinite(near).all()) else values
+
+
+def _compact(values: Tensor) -> Tensor:
+    half = values.half()
+    return half if torch.equal(half.float(), values) else values
 
 
 def load_distilled(path: str | Path) -> DistilledSet:
@@ -113,9 +134,9 @@ def load_distilled(path: str | Path) -> DistilledSet:
     values = {"data_root": "data", **json.loads(metadata["experiment"])}
     student_lr = tensors.get("student_lr")
     return DistilledSet(
-        images=tensors["images"],
+        images=tensors["images"].float(),
         labels=tensors["labels"],
-        outliers=tensors.get("outliers"),
+        outliers=tensors["outliers"].float() if "outliers" in tensors else None,
         student_lr=None if student_lr is None else float(student_lr),
         experiment=Experiment.from_dict(values),
         mean=tuple(json.loads(metadata["mean"])),
