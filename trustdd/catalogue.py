@@ -10,6 +10,7 @@ import base64
 import contextlib
 import difflib
 import importlib
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,15 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from trustdd import style
 from trustdd.comparison import seeds_text
-from trustdd.export import MadeFigure, MadeTable, describe, destination, write_figure, write_table
+from trustdd.export import (
+    MadeFigure,
+    MadeTable,
+    describe,
+    destination,
+    kept_files,
+    write_figure,
+    write_table,
+)
 from trustdd.profiles import Profile, load_profile
 from trustdd.results import (
     BUDGET_COLUMNS,
@@ -29,6 +38,7 @@ from trustdd.results import (
     seeds_of,
 )
 from trustdd.store import Run
+from trustdd.validation import MissingData
 
 if TYPE_CHECKING:
     from trustdd.experiment import Experiment
@@ -54,6 +64,7 @@ class Entry:
         datasets: it takes only experiments on these; on any where empty.
         methods: it takes only experiments by these; by any where empty.
         experts: it is made from the runs' stored experts.
+        data: it reads the dataset itself.
     """
 
     id: str
@@ -68,6 +79,7 @@ class Entry:
     datasets: tuple[str, ...] = ()
     methods: tuple[str, ...] = ()
     experts: bool = False
+    data: bool = False
 
     @property
     def stored(self) -> bool:
@@ -250,14 +262,22 @@ class Catalogue(Generic[Made]):
         Raises:
             ValueError: unknown id or profile.
             MissingArtefacts: experiments are missing; the message says how to make them.
+            MissingData: it shows images of a dataset that is not here. Neither is raised of a
+                published entry that was kept as it was made (`trustdd.publishing`).
         """
         entry = self.find(entry_id)
         chosen = profile if isinstance(profile, Profile) else load_profile(profile)
         # the profile's own entry is made from all its groups, whichever of them were passed
         given = [r if isinstance(r, Run) else Run.of(r, chosen.name) for r in runs or ()]
         own = runs is None or _are_own(given, entry, chosen)
-        shown = self.collect(entry_id, chosen) if own else given
-        made = self.make(entry_id, shown, width=width, profile=chosen.name)
+        try:
+            shown = self.collect(entry_id, chosen) if own else given
+            made = self.make(entry_id, shown, width=width, profile=chosen.name)
+        except (MissingArtefacts, MissingData):
+            kept = self._kept(entry, chosen.name) if own else None
+            if kept is None:
+                raise
+            return kept
         place = destination(self.kind, chosen.name, shown, own)
         stem = entry.id
         if self.kind == "figure" and width is not None:
@@ -274,6 +294,15 @@ class Catalogue(Generic[Made]):
             return Shown(record, files)
         files = write_table(made, place, stem, record)
         return Shown(record, files, files["html"].read_text(encoding="utf-8"))
+
+    def _kept(self, entry: Entry, profile: str) -> Shown | None:
+        """An entry as it was published, where the data or the files behind it are not here."""
+        files = kept_files(self.kind, entry.id, profile)
+        if not files:
+            return None
+        record = json.loads(files["json"].read_text(encoding="utf-8"))
+        html = files["html"].read_text(encoding="utf-8") if "html" in files else ""
+        return Shown(record, {k: path for k, path in files.items() if k != "json"}, html)
 
 
 def _seeds_mark(entry: Entry, made: MadeFigure, runs: Sequence[Run]) -> str:

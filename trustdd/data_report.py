@@ -11,11 +11,11 @@ from trustdd.embedded import EMBEDDED, POOL_SIZE, SET_SIZE, digits
 from trustdd.folders import ImageFolder, has_images, image_folder, split_folder
 from trustdd.named_data import (
     NAMED,
-    MissingData,
     NamedDataset,
     labelled_split,
     unlabelled_images,
 )
+from trustdd.validation import MissingData
 
 COLUMNS = ("dataset", "role", "present", "where", "images", "how_to_get")
 

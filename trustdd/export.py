@@ -25,6 +25,9 @@ from trustdd.store import Run, atomic_path, results_root, sha256, write_json, wr
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+#: folder of a profile's results: entries that are published as they were made
+KEPT = "kept"
+
 
 @dataclass(frozen=True)
 class MadeFigure:
@@ -124,6 +127,24 @@ def destination(kind: str, profile: str, runs: Sequence[Run], own: bool) -> Path
         return folder / f"{kind}s"
     settings = sorted(json.dumps(run.experiment.to_dict(), sort_keys=True) for run in runs)
     return folder / "variants" / hashlib.sha256("\n".join(settings).encode()).hexdigest()[:12]
+
+
+def kept_files(kind: str, entry_id: str, profile: str) -> dict[str, Path]:
+    """Put an entry that was published as it was made where others are made; return its files.
+
+    Returns:
+        Suffix → path in the profile's figures or tables; empty where the entry was not kept.
+    """
+    kept = sorted((results_root() / profile / KEPT).glob(f"{entry_id}.*"))
+    place = results_root() / profile / f"{kind}s"
+    found = {}
+    for path in kept:
+        target = place / path.name
+        if not target.is_file() or sha256(target) != sha256(path):
+            with atomic_path(target) as partial:
+                partial.write_bytes(path.read_bytes())
+        found[path.suffix.removeprefix(".")] = target
+    return found
 
 
 def describe(

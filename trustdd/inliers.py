@@ -18,7 +18,8 @@ from trustdd.imagesets import ImageSet
 from trustdd.named_data import IMAGENETTE_CLASSES, NAMED, labelled_split, not_found
 
 __all__ = [
-    "ImageSet", "InlierData", "check_inliers", "inlier_channels", "inlier_sources", "load_inliers",
+    "ImageSet", "InlierData", "check_inliers", "class_count", "inlier_channels", "inlier_sources",
+    "load_inliers",
 ]  # fmt: skip
 
 
@@ -166,6 +167,16 @@ def inlier_channels(experiment: Experiment) -> int:
         return facts.channels
     train = inlier_sources(experiment)["train"]
     return 1 if isinstance(train, ImageFolder) and train.looks_grey() else facts.channels
+
+
+def class_count(experiment: Experiment) -> int:
+    """Tell the number of an experiment's classes; those of the named datasets are known.
+
+    Raises:
+        ValueError: the image folder is not there.
+    """
+    known = dataset_defaults(experiment.dataset).classes
+    return known or len(_shared_classes(experiment.dataset, inlier_sources(experiment)))
 
 
 def _shared_classes(name: str, sources: dict[str, ImageFolder | ArrayFiles]) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from trustdd.array_files import ArrayFiles, CifarFiles, MnistFiles, SvhnFiles, TinyFiles
 from trustdd.folders import ImageFolder, has_images, image_folder, split_folder
+from trustdd.validation import MissingData
 
 #: how the command that downloads is called; `{name}` and `{root}` are filled in
 DOWNLOAD_COMMAND = "trustdd data --download {name} --data-root {root}"
@@ -22,10 +23,6 @@ IMAGENETTE_CLASSES = {
     "n03417042": "garbage truck", "n03425413": "gas pump", "n03445777": "golf ball",
     "n03888257": "parachute",
 }  # fmt: skip
-
-
-class MissingData(ValueError):  # noqa: N818
-    """A dataset that is known by name is not there."""
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,11 @@ from trustdd.inliers import inlier_channels, inlier_sources
 from trustdd.named_data import (
     DOWNLOAD_COMMAND,
     NAMED,
-    MissingData,
     not_found,
     plain_folder,
     unlabelled_images,
 )
+from trustdd.validation import MissingData
 
 #: names for common choices
 ALIASES = {

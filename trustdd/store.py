@@ -127,6 +127,14 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise ValueError(f"{path}: not a readable .safetensors file ({error})") from None
 
 
+def tensor_shapes(path: Path) -> dict[str, list[int]]:
+    """Shapes of a safetensors file's tensors, from its header alone."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="np") as file:
+        return {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+
+
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import math
 
 
+class MissingData(ValueError):  # noqa: N818 - it names a state, as FileNotFound does
+    """A dataset that is known by name is not there."""
+
+
 def check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
     """Refuse a value that is not one of those allowed.
 

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import pandas as pd
 
 from trustdd.results import summary
-from trustdd.store import Run
+from trustdd.store import Run, tensor_shapes
 
 
 def costs(runs: Sequence[Run]) -> pd.DataFrame:
     """Return a row per run: `trustdd.results.summary` and
 
     - `training_images`: InD images and outliers that the student is trained on;
-    - `storage_kib`: their values in KiB, a byte each for real images, four for synthetic ones;
+    - `storage_kib`: their values in KiB, a byte each for real images, two for synthetic ones;
     - `distillation_seconds`, `training_seconds`: wall time of either;
     - `peak_memory_mib`: of the process that distilled, or trained on the full data.
     """
@@ -41,7 +41,7 @@ def _cost(run: Run, runs: Sequence[Run]) -> dict[str, float]:
     stage = evaluate if experiment.selection == "full" else distill
     return {
         "training_images": images,
-        "storage_kib": values * (kept + 4 * floats) / 1024,
+        "storage_kib": values * (kept + 2 * floats) / 1024,
         "distillation_seconds": float(distill.get("seconds", float("nan"))),
         "training_seconds": float(evaluate.get("training_seconds", float("nan"))),
         "peak_memory_mib": float(stage.get("peak_memory_mib", float("nan"))),
@@ -49,11 +49,10 @@ def _cost(run: Run, runs: Sequence[Run]) -> dict[str, float]:
 
 
 def _shapes(run: Run) -> dict[str, tuple[int, ...]]:
-    """Shapes of a distilled set's tensors, from the file's header alone."""
-    from safetensors import safe_open
-
-    with safe_open(run.path("distilled.safetensors"), framework="np") as file:
-        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    """Shapes of a distilled set's tensors, from the file's header or the manifest alone."""
+    recorded = run.manifest().get("distill", {}).get("shapes")
+    shapes = recorded or tensor_shapes(run.path("distilled.safetensors"))
+    return {name: tuple(shape) for name, shape in shapes.items()}
 
 
 def _values_per_image(run: Run, runs: Sequence[Run]) -> int:
@@ -61,7 +60,7 @@ def _values_per_image(run: Run, runs: Sequence[Run]) -> int:
     size = int(run.experiment.image_size or 0)
     same = [r for r in runs if r.experiment.dataset == run.experiment.dataset]
     for other in (run, *same):
-        if other.has("distilled.safetensors"):
+        if other.experiment.selection != "full":
             return _shapes(other)["images"][1] * size * size
     from trustdd.inliers import inlier_channels
 

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import click
 
-from trustdd.cli.artefacts import bundle, figure, numbers, table, verify
+from trustdd.cli.artefacts import bundle, figure, numbers, publish, table, verify
 from trustdd.cli.data import data
 from trustdd.cli.listing import list_command
 from trustdd.cli.run import run
@@ -34,7 +34,7 @@ def cli() -> None:
 
 
 for _command in (
-    list_command, run, figure, table, numbers, bundle, data, verify, complete, stage,
+    list_command, run, figure, table, numbers, bundle, data, verify, publish, complete, stage,
 ):  # fmt: skip
     cli.add_command(_command)
 

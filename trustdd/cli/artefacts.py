@@ -128,6 +128,26 @@ def bundle(profile: str, output: Path | None) -> None:
 
 
 @click.command(
+    epilog="\b\nExample:\n  trustdd publish --profile cifar10",
+    short_help="Reduce a profile's finished runs to what is kept in the repository.",
+)
+@profile_option
+def publish(profile: str) -> None:
+    """Reduce a profile's finished runs to what is kept in the repository.
+
+    Reports, curves, manifests, distilled sets and what the catalogue needs stay; students, features
+    and images of data sets are removed, their hashes recorded. Then commit results/PROFILE.
+    """
+    from trustdd.publishing import publish as reduce_to_published
+
+    done = reduce_to_published(profile)
+    click.echo(
+        f"{len(done.runs)} runs published, {len(done.missing)} not finished; "
+        f"{done.size / 2**20:.1f} MiB; kept as made: {', '.join(done.entries) or 'nothing'}"
+    )
+
+
+@click.command(
     epilog="\b\nExample:\n  trustdd verify --profile quick",
     short_help="Check every stored artefact against its record.",
 )

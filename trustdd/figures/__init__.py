@@ -21,7 +21,7 @@ FIGURES: Catalogue[MadeFigure] = Catalogue(
         Entry("fig02", "Confidence on InD and OOD images", ("main",),
               "notebooks/03_detection", "detection:fig02", files=LOGITS),
         Entry("fig03", "The corruptions of pseudo-outlier exposure", ("main",),
-              "notebooks/01_data_and_outliers", "pictures:fig03", files=()),
+              "notebooks/01_data_and_outliers", "pictures:fig03", files=(), data=True),
         Entry("fig04", "InD accuracy", ("main",), "notebooks/04_rationale", "rationale:fig04",
               also=("mtt", "random_images", "full_data")),
         Entry("fig05", "Equal budget, and random against distilled outliers",

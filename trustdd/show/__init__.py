@@ -5,7 +5,7 @@ Pictures carry alt text; without it nothing is shown.
 
 from __future__ import annotations
 
-from trustdd.show.data import data_finding, drawn_outliers, inliers, ood_suite
+from trustdd.show.data import data_finding, drawn_outliers, if_present, inliers, ood_suite
 from trustdd.show.display import finding, images, picture, table
 from trustdd.show.distilled import distillation_finding, settings
 from trustdd.show.reports import (
@@ -37,6 +37,7 @@ __all__ = [
     "expert_confidence",
     "experts_finding",
     "finding",
+    "if_present",
     "images",
     "inliers",
     "method_differences",

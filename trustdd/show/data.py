@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, TypeVar
 
 import pandas as pd
 
@@ -11,15 +11,46 @@ from trustdd.experiment import Experiment
 from trustdd.randomness import stream
 from trustdd.results import NEAR_OOD
 from trustdd.show.display import finding, images, table
+from trustdd.validation import MissingData
 
 if TYPE_CHECKING:
     from trustdd.imagesets import ImageSet
     from trustdd.inliers import InlierData
     from trustdd.outliers import OutlierSource
 
+Loaded = TypeVar("Loaded")
 
-def data_finding(experiment: Experiment, data: InlierData, suite: Mapping[str, ImageSet]) -> str:
+
+def if_present(load: Callable[[Experiment], Loaded], experiment: Experiment) -> Loaded | None:
+    """Load data of an experiment; where it is not on this machine, say so on the page.
+
+    Args:
+        load: e.g. `trustdd.inliers.load_inliers`.
+        experiment: whose data.
+
+    Returns:
+        What was loaded, or ``None``: functions that show it then show nothing.
+    """
+    try:
+        return load(experiment)
+    except MissingData as error:
+        finding(
+            f"What this page shows of the images themselves is left out here: {error}. Published "
+            "results are read as they are stored."
+        )
+        return None
+
+
+def data_finding(
+    experiment: Experiment, data: InlierData | None, suite: Mapping[str, ImageSet] | None
+) -> str:
     """Say how many images are learnt, recognised and rejected, as a sentence in Markdown."""
+    if data is None or suite is None:
+        return (
+            f"**{experiment.ipc} synthetic images per class** are to stand for all of "
+            f"`{experiment.dataset}`; what must *not* be recognised are images of "
+            f"**{len(experiment.ood or ())} other kinds**."
+        )
     unknown = sum(len(images) for images in suite.values())
     count = experiment.ipc * len(data.classes)
     return (
@@ -30,8 +61,10 @@ def data_finding(experiment: Experiment, data: InlierData, suite: Mapping[str, I
     )
 
 
-def inliers(data: InlierData) -> None:
+def inliers(data: InlierData | None) -> None:
     """Display one training image of each class, and the first test images."""
+    if data is None:
+        return
     labels = data.train.labels
     assert labels is not None
     first = [int((labels == c).nonzero()[0, 0]) for c in range(min(10, len(data.classes)))]
@@ -46,8 +79,10 @@ def inliers(data: InlierData) -> None:
     )
 
 
-def ood_suite(experiment: Experiment, suite: Mapping[str, ImageSet]) -> None:
+def ood_suite(experiment: Experiment, suite: Mapping[str, ImageSet] | None) -> None:
     """Display ten images of every OOD test set, and a table of the sets."""
+    if suite is None:
+        return
     images(
         {name.replace("_", " "): some.images for name, some in suite.items()},
         alt=f"Ten images of each OOD test set of {experiment.dataset}: {', '.join(suite)}.",
@@ -62,8 +97,13 @@ def ood_suite(experiment: Experiment, suite: Mapping[str, ImageSet]) -> None:
     table(pd.DataFrame(rows, columns=["OOD set", "kind", "images"]))
 
 
-def drawn_outliers(experiment: Experiment, source: OutlierSource | None) -> None:
+def drawn_outliers(experiment: Experiment, data: InlierData | None) -> None:
     """Display outliers of the first class slots as a distillation step draws them."""
+    from trustdd.outliers import outlier_source
+
+    if data is None:
+        return
+    source = outlier_source(experiment, data)
     if source is None:
         finding('`outliers = "none"`: ordinary distillation draws no outliers.')
         return

@@ -55,17 +55,16 @@ def _seconds(experts: Experts) -> float:
     return float(sum(times.get(expert.path.name, 0.0) for expert in experts))
 
 
-def snapshots(run: Run, data: InlierData, expert: int = 0) -> None:
+def snapshots(run: Run, expert: int = 0) -> None:
     """Display first-layer filters of an expert after some of its epochs, and how they moved.
 
     Args:
         run: by trajectory matching; its experts are stored.
-        data: the InD data, for the network's shape.
         expert: which expert.
     """
     trajectory = experts_of(run)[expert]
     shown = sorted({round(f * trajectory.epochs) for f in (0, 0.25, 0.5, 1)})
-    network = _network(run, data)
+    network = _network(run)
     filters = {}
     for epoch in shown:
         weights = _parameters(network, trajectory.snapshot(epoch))[0][:10]
@@ -89,12 +88,14 @@ def _words(numbers: Sequence[int]) -> list[str]:
     return [str(n) for n in numbers]
 
 
-def expert_confidence(runs: Sequence[Run], data: InlierData, suite: Mapping[str, ImageSet]) -> None:
+def expert_confidence(
+    runs: Sequence[Run], data: InlierData | None, suite: Mapping[str, ImageSet]
+) -> None:
     """Display how sure experts are of InD and of OOD images at the end of what is read of them.
 
     Args:
         runs: by trajectory matching; the first expert of each is asked.
-        data: the InD data.
+        data: the InD data; without it nothing is displayed.
         suite: the OOD test sets; at most `SHOWN_IMAGES` of each set are taken.
     """
     import torch
@@ -102,10 +103,12 @@ def expert_confidence(runs: Sequence[Run], data: InlierData, suite: Mapping[str,
     from trustdd.metrics import ood_metrics
     from trustdd.scores import msp
 
+    if data is None:
+        return
     rows = []
     for run in runs:
         trajectory = experts_of(run)[0]
-        network = _network(run, data)
+        network = _network(run)
         for parameter, value in zip(
             network.parameters(), _parameters(network, trajectory.snapshot(trajectory.epochs)),
             strict=True,
@@ -265,10 +268,13 @@ def _gradients(run: Run, steps: int) -> tuple[Tensor, Tensor, Tensor]:
     return by("unrolled"), by("adjoint"), frozen
 
 
-def _network(run: Run, data: InlierData) -> nn.Module:
+def _network(run: Run) -> nn.Module:
+    from trustdd.inliers import class_count, inlier_channels
     from trustdd.training import build_network
 
-    return build_network(run.experiment, data.channels, len(data.classes), "architecture")
+    experiment = run.experiment
+    channels, classes = inlier_channels(experiment), class_count(experiment)
+    return build_network(experiment, channels, classes, "architecture")
 
 
 def _parameters(network: nn.Module, vector: Tensor) -> list[Tensor]:

@@ -15,7 +15,7 @@ TABLES: Catalogue[MadeTable] = Catalogue(
     __name__,
     [
         Entry("tab01", "Datasets and OOD suites", ("main",), "book/datasets",
-              "setup:tab01", also=("*",)),
+              "setup:tab01", also=("*",), data=True),
         Entry("tab02", "Settings of every experiment", ("main",), "book/reproduce",
               "setup:tab02", also=("*",), files=()),
         Entry("tab03", "Gradient matching, main result", ("main",), "notebooks/03_detection",

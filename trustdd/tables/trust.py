@@ -134,7 +134,7 @@ def tab14(runs: Sequence[Run]) -> MadeTable:
     )  # fmt: skip
     caption = (
         f"{finding}, on average. Images include outliers; storage is a byte a value for real "
-        "images and four for synthetic ones; memory is that of the process that distilled, or "
+        "images and two for synthetic ones; memory is that of the process that distilled, or "
         "trained on the full data. Times are wall time on the machine that the record names. "
         f"{spread_note(frame)}"
     )

@@ -1,0 +1,102 @@
+"""Published results: small, without data sets' images, and enough for every figure and table."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any, NoReturn
+
+import fabricated_runs
+import pytest
+import yaml
+
+from trustdd.analysis.costs import costs
+from trustdd.figures import FIGURES
+from trustdd.profiles import Profile, load_profile
+from trustdd.publishing import publish
+from trustdd.results import MissingArtefacts
+from trustdd.staging import finished
+from trustdd.store import Run, sha256
+from trustdd.synthetic import load_distilled
+from trustdd.tables import TABLES
+from trustdd.validation import MissingData
+
+pytestmark = pytest.mark.slow
+GROUPS = ("main", "random_images", "random_outliers", "mtt", "full_data", "ablation_ipc")
+
+
+@pytest.fixture
+def profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Profile:
+    content = yaml.safe_load(fabricated_runs.PROFILE)
+    content["groups"] = {name: content["groups"][name] for name in GROUPS}
+    monkeypatch.setenv("TRUSTDD_RESULTS", str(tmp_path / "results"))
+    found = load_profile(fabricated_runs.write_profile(tmp_path, yaml.safe_dump(content)))
+    fabricated_runs.fabricate(found, tmp_path / "results")
+    return found
+
+
+def exported(profile: Profile) -> dict[str, str]:
+    """Make every figure and table that can be made; the hash of each picture and CSV."""
+    found = {}
+    for catalogue in (FIGURES, TABLES):
+        for name in catalogue.available(profile):
+            shown = catalogue.show(name, profile=profile)  # type: ignore[attr-defined]
+            for path in shown.files.values():
+                if path.suffix in (".svg", ".csv", ".tex"):
+                    found[path.name] = sha256(path)
+    return found
+
+
+def no_data(*_: Any, **__: Any) -> NoReturn:
+    raise MissingData("dataset 'digits': not found")
+
+
+def test_what_is_published_makes_every_entry_again_without_data(
+    profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "results" / profile.name
+    before = exported(profile)
+    runs = [Run.of(e, profile.name) for e in profile.experiments()]
+    spent = costs(runs)
+    real = next(r for r in runs if r.experiment.selection == "random")
+    drawn = sha256(real.path("distilled.safetensors"))
+
+    done = publish(profile)
+    assert set(done.runs) == {r.experiment.key for r in runs}
+    assert done.missing == ()
+    assert set(done.entries) == {"fig03", "fig07", "fig08", "fig18", "tab01"}
+
+    # no picture of a data set is left, nor what nothing is made from
+    left = {p.name for p in folder.glob("runs/*/*.safetensors")}
+    assert left == {"distilled.safetensors", "logits.safetensors", "samples.safetensors"}
+    assert not real.has("distilled.safetensors")
+    told = real.manifest()["distill"]
+    assert told["left_out"]["distilled.safetensors"]["sha256"] == drawn
+    assert told["shapes"]["images"] == [20, 1, 16, 16]
+    mixed = next(r for r in runs if r.experiment.outlier_selection == "random")
+    assert not mixed.has("distilled.safetensors")
+    for run in profile.group("ablation_ipc"):
+        kept = Run.of(run, profile.name)
+        assert load_distilled(kept.path("distilled.safetensors")).images.shape[0] == 10 * run.ipc
+        assert kept.has("logits.safetensors") == (run in profile.group("main"))
+    for run in runs:
+        assert all(finished(run, stage) for stage in ("distill", "evaluate"))
+        assert run.verify() == []
+    assert costs(runs).equals(spent)
+
+    shutil.rmtree(folder / "figures")
+    shutil.rmtree(folder / "tables")
+    for where in ("trustdd.inliers.load_inliers", "trustdd.ood.load_outlier_pool"):
+        monkeypatch.setattr(where, no_data)
+    assert exported(profile) == before
+
+    # a second time changes nothing
+    stored = {p: sha256(p) for p in sorted((folder / "runs").rglob("*")) if p.is_file()}
+    assert publish(profile) == done
+    assert {p: sha256(p) for p in sorted((folder / "runs").rglob("*")) if p.is_file()} == stored
+
+
+def test_nothing_to_publish_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRUSTDD_RESULTS", str(tmp_path))
+    with pytest.raises(MissingArtefacts, match="none of its [0-9]+ runs is finished; make them"):
+        publish("smoke")
