@@ -98,5 +98,5 @@ def test_what_is_published_makes_every_entry_again_without_data(
 
 def test_nothing_to_publish_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRUSTDD_RESULTS", str(tmp_path))
-    with pytest.raises(MissingArtefacts, match="none of its [0-9]+ runs is finished; make them"):
+    with pytest.raises(MissingArtefacts, match=r"none of its \d+ runs is finished; make them"):
         publish("smoke")

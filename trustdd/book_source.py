@@ -6,6 +6,7 @@ only the pages that have changed.
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import shutil
@@ -14,13 +15,17 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from trustdd.profiles import Profile
+from trustdd.profiles import Profile, load_profile
 from trustdd.staging import finished
 from trustdd.store import Run, atomic_path, results_root, sha256, write_json
 
 #: at the top of the project, beside ``book/``
 TOP_FILES = ("_config.yml", "_toc.yml", "CHANGELOG.md")
+BENCHMARKS = "benchmarks/results"
+#: profiles with published results, which stand in every book
+SHOWN_BESIDE = ("cifar10", "imagenette", "mnist", "paper")
 PAGE_SUFFIXES = (".md", ".ipynb")
 #: lists the files that `publish` wrote; only those does it ever remove
 PUBLISHED = ".published.json"
@@ -49,13 +54,16 @@ def book_files(root: Path) -> list[Path]:
     return found
 
 
-def collect(root: Path, profile: Profile, notebooks: Path) -> dict[str, Path | bytes]:
+def collect(
+    root: Path, profile: Profile, notebooks: Path, costs: Path | None = None
+) -> dict[str, Path | bytes]:
     """Say what the source folder of a profile's book holds.
 
     Args:
         root: the project.
         profile: its results are shown.
         notebooks: the folder of executed notebooks.
+        costs: the folder of what each job of the graph took, if any.
 
     Returns:
         Path in the source folder → the file that it is a copy of, or its content.
@@ -70,10 +78,67 @@ def collect(root: Path, profile: Profile, notebooks: Path) -> dict[str, Path | b
     files += [p for p in (results / "numbers.json", results / "numbers.tex") if p.is_file()]
     wanted |= {f"results/{profile.name}/{p.relative_to(results)}": p for p in files}
     wanted |= _distilled_sets(profile)
-    wanted |= {f"benchmarks/{p.name}": p for p in sorted(root.glob("benchmarks/results/*.json"))}
+    for other in others_shown(profile):
+        wanted |= _of_another(other)
+    for name in SHOWN_BESIDE:
+        wanted[f"results/{name}/status.json"] = _status(name, root / BENCHMARKS)
+    if costs is not None:
+        wanted["costs.json"] = _json(job_costs(costs))
+    wanted |= {f"benchmarks/{p.name}": p for p in sorted((root / BENCHMARKS).glob("*.*"))}
     note = {"name": profile.name, "title": profile.title, "description": profile.description}
-    wanted["profile.json"] = (json.dumps(note, indent=1, ensure_ascii=False) + "\n").encode()
+    wanted["profile.json"] = _json(note)
     return wanted
+
+
+def others_shown(profile: Profile) -> list[Profile]:
+    """The profiles whose published results stand in the book beside the profile's own."""
+    return [load_profile(name) for name in SHOWN_BESIDE if name != profile.name]
+
+
+def _status(name: str, benchmarks: Path) -> bytes:
+    # imports pandas, which the graph need not wait for
+    from trustdd.analysis.status import status
+
+    return _json(status(load_profile(name), benchmarks))
+
+
+def _of_another(profile: Profile) -> dict[str, Path | bytes]:
+    """What the book shows of another profile: what is exported of it, and its distilled sets."""
+    folder = results_root() / profile.name
+    files = [p for kind in ("figures", "tables") for p in sorted((folder / kind).glob("*.*"))]
+    files += [folder / "numbers.json"] if (folder / "numbers.json").is_file() else []
+    found: dict[str, Path | bytes] = {
+        f"results/{profile.name}/{p.relative_to(folder)}": p
+        for p in files
+        if not p.name.startswith(".")
+    }
+    return {**found, **_distilled_sets(profile)}
+
+
+def job_costs(folder: Path) -> list[dict[str, Any]]:
+    """Read what each job of the graph took, the longest first.
+
+    Args:
+        folder: of Snakemake's benchmark files, ``JOB.tsv``.
+
+    Returns:
+        ``job``, ``seconds`` of wall and ``cpu_seconds`` of processor time, ``peak_mib``.
+    """
+    found = []
+    for path in sorted(folder.glob("*.tsv")):
+        with path.open(encoding="utf-8", newline="") as file:
+            row = list(csv.DictReader(file, delimiter="\t"))[-1]
+        memory = row["max_rss"] if row["max_rss"] not in ("-", "NA") else "0"
+        processor = row["cpu_time"] if row["cpu_time"] not in ("-", "NA") else "0"
+        found.append({
+            "job": path.stem, "seconds": round(float(row["s"]), 1),
+            "cpu_seconds": round(float(processor), 1), "peak_mib": round(float(memory)),
+        })  # fmt: skip
+    return sorted(found, key=lambda job: (-job["seconds"], job["job"]))
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
 
 
 def _distilled_sets(profile: Profile) -> dict[str, Path | bytes]:
@@ -88,8 +153,7 @@ def _distilled_sets(profile: Profile) -> dict[str, Path | bytes]:
             if experiment.seed == first and finished(run, "distill") and name not in found:
                 found[name] = run.path("distilled.safetensors")
                 listed.append({"key": experiment.key, **experiment.to_dict()})
-    listing = json.dumps(listed, indent=1, ensure_ascii=False) + "\n"
-    return {**found, f"results/{profile.name}/distilled/list.json": listing.encode()}
+    return {**found, f"results/{profile.name}/distilled/list.json": _json(listed)}
 
 
 def _executed(folder: Path) -> list[Path]:
@@ -137,13 +201,20 @@ def _put(origin: Path | bytes, target: Path) -> bool:
     return True
 
 
-def stage(root: Path, profile: Profile, notebooks: Path, source: Path, record: Path) -> Changes:
+def stage(
+    root: Path,
+    profile: Profile,
+    notebooks: Path,
+    source: Path,
+    record: Path,
+    costs: Path | None = None,
+) -> Changes:
     """Put the source folder together, and record the hash of every file in it.
 
     Raises:
         ValueError: the table of contents names a notebook that was not executed.
     """
-    changes = mirror(collect(root, profile, notebooks), source)
+    changes = mirror(collect(root, profile, notebooks, costs), source)
     toc = (source / "_toc.yml").read_text(encoding="utf-8")
     for name in re.findall(r"file:\s*(notebooks/[\w.-]+)", toc):
         if not (source / name).with_suffix(".ipynb").is_file():

@@ -5,17 +5,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from trustdd import latex
 from trustdd.comparison import Difference, paired_difference, percent, seeds_text, signed
 from trustdd.profiles import Profile
-from trustdd.results import METRICS, Results, one_setting, reports, seeds_of, summary
-from trustdd.store import write_json, write_text
+from trustdd.results import (
+    METRICS,
+    MissingArtefacts,
+    Results,
+    one_setting,
+    reports,
+    seeds_of,
+    summary,
+)
+from trustdd.store import Run, write_json, write_text
 
 Number = float | int | str
+#: groups whose numbers are quoted beside the main ones
+FURTHER_GROUPS = ("mtt", "ablation_ipc", "random_images", "full_data")
 
 _DIGITS = dict(
     zip(
@@ -30,32 +41,41 @@ def numbers(results: Results) -> dict[str, Number]:
     """Compute every number that the book's prose may quote.
 
     Returns:
-        Key → value. For each outlier mode of the group ``main`` (its first dataset, method and
-        IPC): ``main.MODE.MEASURE``, the mean over seeds of the suite mean, in [0, 1];
-        ``…_std``, its standard deviation; and, beside ordinary distillation,
-        ``main.MODE.MEASURE_gain``, the paired difference as text. The setting itself is
-        ``main.dataset``, ``main.method``, ``main.ipc``, ``main.seeds``, ``main.classes`` and so on.
+        Key → value, for the group ``main`` and those of `FURTHER_GROUPS` that the profile has, each
+        by its first dataset, method and IPC. For every outlier mode: ``main.MODE.MEASURE``, the
+        mean over seeds of the suite mean, in [0, 1]; ``…_std``, its standard deviation; and, beside
+        ordinary distillation, ``main.MODE.MEASURE_gain``, the paired difference as text. The
+        setting itself is ``main.dataset``, ``main.method``, ``main.ipc``, ``main.seeds`` and so on.
 
     Raises:
-        MissingArtefacts: runs of the group are not there.
+        MissingArtefacts: runs of the group ``main`` are not there.
     """
-    runs = one_setting(results.runs("main"))
+    found: dict[str, Number] = {"profile": results.profile.name}
+    found |= _of_group("main", results.runs("main"))
+    for group in FURTHER_GROUPS:
+        if group in results.profile.groups:
+            with contextlib.suppress(MissingArtefacts):
+                found |= _of_group(group, results.runs(group))
+    return found
+
+
+def _of_group(group: str, members: Sequence[Run]) -> dict[str, Number]:
+    runs = one_setting(members)
     frame = summary(runs)
     experiment = runs[0].experiment
     found: dict[str, Number] = {
-        "profile": results.profile.name,
-        "main.dataset": experiment.dataset,
-        "main.method": experiment.method.upper(),
-        "main.ipc": experiment.ipc,
-        "main.iterations": int(experiment.iterations or 0),
-        "main.seeds": seeds_text(len(seeds_of(runs))),
-        "main.ood_sets": int(reports(runs)["ood"].nunique()),
-        "main.test_images": int(reports(runs)["n_in"].iloc[0]),
+        f"{group}.dataset": experiment.dataset,
+        f"{group}.method": experiment.method.upper(),
+        f"{group}.ipc": experiment.ipc,
+        f"{group}.iterations": int(experiment.iterations or 0),
+        f"{group}.seeds": seeds_text(len(seeds_of(runs))),
+        f"{group}.ood_sets": int(reports(runs)["ood"].nunique()),
+        f"{group}.test_images": int(reports(runs)["n_in"].iloc[0]),
     }
     modes = {str(mode): part for mode, part in frame.groupby("outliers", sort=False)}
     for mode, part in modes.items():
         for measure in (*METRICS, "accuracy"):
-            name = f"main.{mode}.{measure}"
+            name = f"{group}.{mode}.{measure}"
             found[name] = float(part[measure].mean())
             if len(part) > 1:
                 found[f"{name}_std"] = float(part[measure].std(ddof=1))

@@ -16,6 +16,7 @@ def main() -> None:
     staging = steps.add_parser("stage")
     staging.add_argument("--profile", required=True)
     staging.add_argument("--notebooks", type=Path, required=True)
+    staging.add_argument("--costs", type=Path)
     building = steps.add_parser("build")
     building.add_argument("--folder", type=Path, required=True)
     building.add_argument("--out", type=Path, required=True)
@@ -25,7 +26,9 @@ def main() -> None:
     given = parser.parse_args()
     if given.step == "stage":
         profile = load_profile(given.profile)
-        changes = stage(Path.cwd(), profile, given.notebooks, given.source, given.record)
+        changes = stage(
+            Path.cwd(), profile, given.notebooks, given.source, given.record, given.costs
+        )
     else:
         changes = publish(build(given.source, given.record, given.folder), given.out)
     print(f"{len(changes.written)} files written, {len(changes.removed)} removed")

@@ -18,7 +18,7 @@ from trustdd.profiles import Profile
 from trustdd.source_hash import source_hash
 from trustdd.stages import stage_source
 from trustdd.staging import FURTHER_STAGES, finished
-from trustdd.store import Run
+from trustdd.store import Run, results_root
 
 Settings = dict[str, tuple[Experiment, ...]]
 
@@ -110,6 +110,28 @@ def drop_export_stamp(stamp: Path) -> None:
         stamp.unlink()
 
 
+def entries_elsewhere(pages: Iterable[Path]) -> dict[str, dict[str, list[str]]]:
+    """Read which entries of other profiles the book's pages show.
+
+    Args:
+        pages: the book's sources.
+
+    Returns:
+        Profile → ``figures`` and ``tables`` → ids; ``tab15``, the ledger, always.
+    """
+    found: dict[str, dict[str, list[str]]] = {}
+    pattern = re.compile(r"^```\{catalogue\}\s+(\w+)\n:profile:\s*(\S+)", re.M)
+    for page in pages:
+        if page.suffix != ".md":
+            continue
+        for entry, profile in pattern.findall(page.read_text(encoding="utf-8")):
+            kinds = found.setdefault(profile, {"figures": [], "tables": ["tab15"]})
+            ids = kinds["tables" if entry.startswith("tab") else "figures"]
+            if entry not in ids:
+                ids.append(entry)
+    return found
+
+
 def notebook_variants(path: Path, notebooks: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     """Read which notebooks run under which further parameters.
 
@@ -185,6 +207,12 @@ def files_below(*folders: str) -> list[str]:
         for path in Path(folder).rglob("*")
         if path.is_file() and not any(p.startswith((".", "__pycache__")) for p in path.parts)
     )
+
+
+def manifests(profile: str) -> list[str]:
+    """List the manifests of a profile's stored runs."""
+    folder = results_root() / profile / "runs"
+    return [str(path) for path in sorted(folder.glob("*/manifest.json"))]
 
 
 def content_hash(paths: Iterable[str]) -> str:

@@ -17,6 +17,7 @@ from trustdd_book import (
     catalogue,
     distilled_sets,
     docstrings,
+    elsewhere,
     markup_repairs,
     notebook_box,
     outputs,
@@ -32,7 +33,8 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Register the extension's roles, directives, renderers and events."""
     for part in (
         result_role, catalogue, outputs, notebook_box, profile_banner, profile_list, assets,
-        benchmarks, distilled_sets, docstrings, markup_repairs, search_texts, side_by_side,
+        benchmarks, distilled_sets, docstrings, elsewhere, markup_repairs, search_texts,
+        side_by_side,
     ):  # fmt: skip
         part.setup(app)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -2,7 +2,8 @@
 
 ``{catalogue} fig02`` shows ``results/PROFILE/figures/fig02.*`` as figure 2 with the label
 ``fig02`` (``{numref}`fig02```); the number is the catalogue's, on whatever page it stands. With
-``:echo:`` the same picture is shown a second time, unnumbered, and points to its home.
+``:echo:`` the same picture is shown a second time, unnumbered, and points to its home. With
+``:profile: NAME`` it is another profile's entry, unnumbered.
 """
 
 from __future__ import annotations
@@ -49,14 +50,18 @@ class Catalogue(SphinxDirective):
     """``{catalogue} ID``: a stored figure or table, numbered as in the catalogue."""
 
     required_arguments = 1
-    option_spec: ClassVar[dict[str, Any]] = {"echo": directives.flag}
+    option_spec: ClassVar[dict[str, Any]] = {
+        "echo": directives.flag,
+        "profile": directives.unchanged_required,
+    }
 
     def run(self) -> list[nodes.Node]:
         """Return the entry's nodes, or a warning where it was not made."""
         entry = self.arguments[0].strip()
-        path = entry_path(self.env.app, entry)
+        profile = self.options.get("profile")
+        path = entry_path(self.env.app, entry, profile)
         if not path.is_file():
-            said = lacking(self.env.app, entry)
+            said = lacking(self.env.app, entry, profile)
             if said:
                 return [nodes.note("", nodes.paragraph("", said))]
             logger.warning("catalogue entry '%s' is not in %s", entry, path.parent,
@@ -67,19 +72,23 @@ class Catalogue(SphinxDirective):
             parsed, _messages = self.state.inline_text(text, self.lineno)
             return parsed
 
-        numbered = "echo" not in self.options
+        numbered = "echo" not in self.options and profile is None
         return entry_nodes(self.env, path, inline, self.state.document, numbered=numbered)
 
 
-def lacking(app: Sphinx, entry_id: str) -> str:
-    """Say why the shown profile cannot have an entry, and which one does; empty where it can."""
+def lacking(app: Sphinx, entry_id: str, profile: str | None = None) -> str:
+    """Say why a profile, the shown one or another, has no such entry; empty where it should."""
     from trustdd.figures import FIGURES
     from trustdd.profiles import list_profiles, load_profile
     from trustdd.tables import TABLES
 
     catalogue = TABLES if entry_id.startswith("tab") else FIGURES
-    shown = shown_profile(app).name
+    shown = profile or shown_profile(app).name
     entry = catalogue.find(entry_id)
+    if profile is not None and not (Path(app.srcdir) / "results" / profile / "figures").is_dir():
+        return (
+            f"{entry_name(entry_id)}, “{entry.title}”: nothing of the profile {shown} was run yet."
+        )
     if shown not in list_profiles() or entry.made_from(load_profile(shown)):
         return ""
     holders = [p for p in list_profiles() if entry.made_from(load_profile(p))]
@@ -165,10 +174,11 @@ def entry_name(entry_id: str) -> str:
     return f"{kind} {int(entry_id[3:])}"
 
 
-def entry_path(app: Sphinx, entry_id: str) -> Path:
-    """Where the shown profile's record of an entry lies, whether it is there or not."""
+def entry_path(app: Sphinx, entry_id: str, profile: str | None = None) -> Path:
+    """Where a profile's record of an entry lies, whether it is there or not."""
     kind = "tables" if entry_id.startswith("tab") else "figures"
-    return shown_profile(app).folder / kind / f"{entry_id}.json"
+    folder = Path(app.srcdir) / "results" / profile if profile else shown_profile(app).folder
+    return folder / kind / f"{entry_id}.json"
 
 
 def entry_nodes(
@@ -198,7 +208,8 @@ def entry_nodes(
         words = nodes.paragraph("", "", *_pointer(env, record), *caption, classes=["echo"])
         both = [words, picture] if record["kind"] == "table" else [picture, words]
         box = nodes.container("", *both, classes=["catalogue-echo"])
-        return [box, provenance_line(env, path, record)] if record.get("variant") else [box]
+        elsewhere = record.get("variant") or _of_another(env, record)
+        return [box, provenance_line(env, path, record)] if elsewhere else [box]
     shown: nodes.Element
     if isinstance(picture, nodes.table):
         shown = picture
@@ -219,9 +230,16 @@ def is_home(env: BuildEnvironment, path: Path) -> bool:
     return bool(json.loads(path.read_text(encoding="utf-8")).get("page") == env.docname)
 
 
+def _of_another(env: BuildEnvironment, record: dict[str, Any]) -> bool:
+    """Tell whether an entry is of another profile than the book's."""
+    return bool(record["profile"] != shown_profile(env.app).name)
+
+
 def _pointer(env: BuildEnvironment, record: dict[str, Any]) -> list[nodes.Node]:
     """``Figure 10.``, or ``Figure 10, from other runs.``, linked where its page is in the book."""
     name = entry_name(record["id"])
+    if _of_another(env, record):
+        return [nodes.inline("", f"{name} of the profile {record['profile']}"), nodes.Text(". ")]
     rest = nodes.Text(", from other runs. " if record.get("variant") else ". ")
     if record.get("page") not in env.found_docs:
         return [nodes.inline("", name), rest]

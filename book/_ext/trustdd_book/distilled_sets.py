@@ -1,8 +1,9 @@
-"""``{distilled-sets}``: the profile's distilled sets, each to be downloaded."""
+"""``{distilled-sets} [NAME]``: a profile's distilled sets, each to be downloaded."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from docutils import nodes
@@ -21,17 +22,24 @@ OUTLIERS = {"none": "none", "oe": "OE", "poe": "POE"}
 
 
 class DistilledSets(SphinxDirective):
-    """A table of the sets, with a link to each file."""
+    """A table of the sets, with a link to each file; of the shown profile without a name."""
+
+    optional_arguments = 1
 
     def run(self) -> list[nodes.Node]:
         """Return the table, or a warning where nothing was staged."""
-        folder = shown_profile(self.env.app).folder / "distilled"
+        folder = shown_profile(self.env.app).folder
+        if self.arguments:
+            folder = Path(self.env.srcdir, "results", self.arguments[0].strip())
+        folder /= "distilled"
         listing = folder / "list.json"
         if not listing.is_file():
             logger.warning("%s is not there", listing, location=self.get_location())
             return []
         self.env.note_dependency(str(listing))
         sets: list[dict[str, Any]] = json.loads(listing.read_text(encoding="utf-8"))
+        if not sets:
+            return [nodes.paragraph("", "No set is published yet.")]
         files = {entry["key"]: folder / f"{entry['key']}.safetensors" for entry in sets}
         rows = [
             [

@@ -1,4 +1,4 @@
-"""``{profile-list}``: the profiles there are, from their YAML files."""
+"""``{profile-list}``: the profiles there are; ``{profile-note} NAME``: what one of them shrinks."""
 
 from __future__ import annotations
 
@@ -29,6 +29,23 @@ class ProfileList(SphinxDirective):
         return parsed
 
 
+class ProfileNote(SphinxDirective):
+    """A profile's description, in a frame."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Return the sentence."""
+        from trustdd.profiles import load_profile
+
+        profile = load_profile(self.arguments[0].strip())
+        self.env.note_dependency(str(profile.path))
+        name = nodes.strong("", f"Profile {profile.name}: ")
+        words = nodes.paragraph("", "", name, nodes.Text(f"{profile.description}."))
+        return [nodes.container("", words, classes=["finding"])]
+
+
 def setup(app: Sphinx) -> None:
-    """Register the directive."""
+    """Register the directives."""
     app.add_directive("profile-list", ProfileList)
+    app.add_directive("profile-note", ProfileNote)

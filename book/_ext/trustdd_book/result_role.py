@@ -1,13 +1,15 @@
 """The role ``{result}`` puts a number of ``results/PROFILE/numbers.json`` into prose.
 
 ``{result}`digits.poe.auroc``` shows it as stored; ``{result}`digits.poe.auroc | .3f``` formats
-it by Python's format specification (``.1%`` for a percentage).
+it by Python's format specification (``.1%`` for a percentage). ``{result}`cifar10:main.ipc``` is
+the number of another profile; where that has no results yet, it reads "not run".
 """
 
 from __future__ import annotations
 
 import difflib
 import json
+from pathlib import Path
 from typing import Any
 
 from docutils import nodes
@@ -26,7 +28,13 @@ class ResultRole(SphinxRole):
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
         """Return the formatted number as an inline node."""
         key, _, form = (part.strip() for part in self.text.partition("|"))
-        path = shown_profile(self.env.app).folder / "numbers.json"
+        profile, mark, rest = key.partition(":")
+        folder = shown_profile(self.env.app).folder
+        if mark:
+            folder, key = Path(self.env.srcdir, "results", profile), rest
+        path = folder / "numbers.json"
+        if mark and not path.is_file():
+            return [nodes.inline(self.rawtext, "not run", classes=["result"])], []
         self.env.note_dependency(str(path))
         try:
             shown = format(read_number(path, key), form)
