@@ -81,8 +81,9 @@ figures: setup ## every figure and table of PROFILE, from stored artefacts
 bundle: figures ## the same, zipped with a manifest, for a paper's revision
 	$(BIN)/trustdd bundle --profile $(PROFILE)
 
-bench: setup ## speed against a plain implementation, and the memory of trajectory matching
+bench: setup ## speed against a plain implementation, how it scales, memory of trajectory matching
 	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/scale.py
 	$(BIN)/python benchmarks/trajectory_memory.py
 
 pdf: book ## the whole book as one PDF (needs Chromium)

@@ -54,7 +54,8 @@ def main() -> None:
         return
     report: dict[str, Any] = {
         "machine": machine(options),
-        "width": options.width, "real_batch": options.real_batch, "axes": {}, "memory": [],
+        "width": options.width, "real_batch": options.real_batch, "repeats": options.repeats,
+        "axes": {}, "memory": [],
     }  # fmt: skip
     for axis, values in AXES.items():
         seconds = [_step_seconds(options, **{**BASE, axis: value}) for value in values]
@@ -66,8 +67,10 @@ def main() -> None:
         finished = subprocess.run(command, capture_output=True, text=True, check=True)
         report["memory"].append({"ipc": ipc, **json.loads(finished.stdout.splitlines()[-1])})
         print(report["memory"][-1], flush=True)
+    report["alt"] = _alt(report)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(report, indent=1) + "\n")
+    _draw(report, options.output.with_suffix(".svg"))
     print(options.output)
 
 
@@ -139,6 +142,41 @@ def _line_through(axis: str, values: list[int], seconds: list[float]) -> dict[st
         "intercept": round(intercept, 4), "slope": round(slope, 8),
         "r2": round(1 - float(residual), 4),
     }  # fmt: skip
+
+
+def _draw(report: dict[str, Any], path: Path) -> None:
+    """One panel for each axis: what was measured, and the line through it."""
+    from trustdd import style
+
+    labels = {"ipc": "images per class", "classes": "classes", "image_size": "pixels of an image",
+              "outlier_ipc": "outliers per class slot"}  # fmt: skip
+    with style.applied():
+        least = min(axis["r2"] for axis in report["axes"].values())
+        title = f"Seconds of an outer step against one size at a time (lines: R² ≥ {least:.3f})"
+        figure = style.canvas(style.PAGE, 1.6, title)
+        panels = style.panels(figure, len(report["axes"]), len(report["axes"]))
+        for panel, (name, axis) in zip(panels, report["axes"].items(), strict=True):
+            x = [v**2 if name == "image_size" else v for v in axis["values"]]
+            ends = [0, max(x)]
+            line = [axis["intercept"] + axis["slope"] * v for v in ends]
+            panel.plot(ends, line, color=style.FAINT, linewidth=0.8)
+            panel.plot(x, axis["seconds"], "o", color=style.INK, markersize=3.5)
+            panel.set_xlabel(labels[name])
+            panel.set_ylim(bottom=0)
+        panels[0].set_ylabel("seconds a step")
+        machine_ = report["machine"]
+        style.finish(figure, f"width {report['width']}, {report['real_batch']} real images a class "
+                             f"· {machine_['device']}")  # fmt: skip
+        figure.savefig(path, metadata={"Date": None})
+
+
+def _alt(report: dict[str, Any]) -> str:
+    parts = [
+        f"{name.replace('_', ' ')} {axis['values'][0]} to {axis['values'][-1]}: "
+        f"{axis['seconds'][0]:.2f} to {axis['seconds'][-1]:.2f} s, R² {axis['r2']:.3f}"
+        for name, axis in report["axes"].items()
+    ]
+    return "Four panels, seconds of a step against one size each. " + "; ".join(parts) + "."
 
 
 def _published_peak(ipc: int, device: str) -> str:

@@ -1,4 +1,8 @@
-"""``{benchmark} NAME``: what a benchmark measured, from ``benchmarks/results/NAME.json``."""
+"""What benchmarks measured, from ``benchmarks/results``, and what the jobs of this book took.
+
+``{benchmark} NAME`` shows a report of ``speed.py``, ``{scale} NAME`` one of ``scale.py``, and
+``{build-costs}`` the longest jobs of the graph that made the book.
+"""
 
 from __future__ import annotations
 
@@ -11,58 +15,184 @@ from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
+from trustdd_book.catalogue import source_uri
 from trustdd_book.tables import build_table
 
 logger = logging.getLogger(__name__)
-HEADS = ["part", "plain (s)", "here (s)", "times as fast", "range", "relative error"]
+HEADS = [
+    "part", "seconds · plain", "seconds · here", "seconds · bf16", "times as fast · here",
+    "times as fast · bf16", "apart · here", "cosine · bf16", "peak MiB · plain", "peak MiB · here",
+]  # fmt: skip
 TITLES = {
     "cifar10": "CIFAR-10 at IPC 10: ConvNet-3 of width 128, 256 real images a class",
     "digits": "This book's digits: ConvNet-2 of width 32, 64 real images a class",
 }
+AXES = {
+    "ipc": "images per class", "classes": "classes", "image_size": "pixels of an image's side",
+    "outlier_ipc": "outliers per class slot",
+}  # fmt: skip
+#: jobs shown one by one
+LONGEST = 10
+KINDS = {
+    "distill": "distil and evaluate", "evaluate": "evaluate", "notebook": "execute a notebook",
+    "variant": "execute a notebook", "course": "further stages", "transfer": "further stages",
+    "detectors": "further stages", "book": "build the pages", "stage_book": "build the pages",
+}  # fmt: skip
 
 
-class Benchmark(SphinxDirective):
-    """A table for each setting, and the machine they were measured on."""
+class _Shown(SphinxDirective):
+    """A directive that shows a JSON file."""
+
+    def report(self, path: Path) -> Any:
+        """Read it; warn and return ``None`` where it is not there."""
+        if not path.is_file():
+            logger.warning("%s is not there", path, location=self.get_location())
+            return None
+        self.env.note_dependency(str(path))
+        return json.loads(path.read_text(encoding="utf-8"))
+
+    def table(self, heads: list[str], rows: list[list[str]]) -> nodes.table:
+        """A table whose first column names its rows and whose others are numbers."""
+        right = [False, *[True] * (len(heads) - 1)]
+        return build_table(heads, rows, lambda text: [nodes.Text(text)], right)
+
+    def measured_on(self, machine: dict[str, Any]) -> nodes.paragraph:
+        """The machine, in words."""
+        words = (
+            f"Measured on {machine['device']}, torch {machine['torch']}, {machine['date']}; "
+            f"{machine['repeats']} turns."
+        )
+        return nodes.paragraph("", words)
+
+
+class Benchmark(_Shown):
+    """A table for each setting, the machine they were measured on, and times of starting."""
 
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
         """Return the tables, or a warning where there is no such file."""
-        path = Path(self.env.srcdir, "benchmarks", f"{self.arguments[0].strip()}.json")
-        if not path.is_file():
-            logger.warning("%s is not there", path, location=self.get_location())
+        report = self.report(Path(self.env.srcdir, "benchmarks", f"{self.arguments[0]}.json"))
+        if report is None:
             return []
-        self.env.note_dependency(str(path))
-        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         shown: list[nodes.Node] = []
         for name, setting in report["settings"].items():
             shown.append(nodes.rubric("", TITLES.get(name, name)))
-            rows = [_row(part) for part in setting["parts"]]
-            right = [False, *[True] * (len(HEADS) - 1)]
-            shown.append(build_table(HEADS, rows, self._inline, right))
-            ratio = setting["outer_step_ratio"]
-            words = f"One outer step, images and outliers: {ratio:.1f} times as fast."
+            shown.append(self.table(HEADS, [_row(part) for part in setting["parts"]]))
+            words = (
+                f"One outer step, images and outliers: {setting['outer_step_ours']:.1f} times as "
+                f"fast, in bf16 {setting['outer_step_bf16']:.1f} times."
+            )
             shown.append(nodes.paragraph("", words))
-        machine = report["machine"]
-        words = (
-            f"{machine['device']}, torch {machine['torch']}, {machine['date']}; "
-            f"{machine['repeats']} turns."
-        )
-        return [*shown, nodes.paragraph("", words)]
-
-    def _inline(self, text: str) -> list[nodes.Node]:
-        return [nodes.Text(text)]
+        shown.append(self.measured_on(report["machine"]))
+        if report.get("starting"):
+            rows = [[name, f"{seconds:.2f}"] for name, seconds in report["starting"].items()]
+            shown += [nodes.rubric("", "Starting"), self.table(["command", "seconds"], rows)]
+        return shown
 
 
 def _row(part: dict[str, Any]) -> list[str]:
+    seconds, ratio, peak = part["seconds"], part["ratio"], part.get("peak_mib", {})
     error = part["relative_error"]
     return [
-        part["part"], f"{part['plain_seconds']:.3f}", f"{part['seconds']:.3f}",
-        f"{part['ratio']:.1f}", f"{part['least']:.1f}–{part['most']:.1f}",
+        part["part"],
+        *(f"{seconds[way]:.3f}" if way in seconds else "–" for way in ("plain", "ours", "bf16")),
+        *(_ratio(ratio.get(way)) for way in ("ours", "bf16")),
         "–" if error is None else f"{error:.0e}",
-    ]  # fmt: skip
+        f"{part['cosine']:.4f}" if "cosine" in part else "–",
+        *("–" if peak.get(way) is None else f"{peak[way]:,}" for way in ("plain", "ours")),
+    ]
+
+
+def _ratio(found: list[float] | None) -> str:
+    """The median and the range."""
+    if found is None:
+        return "–"
+    return f"{found[0]:.1f} ({found[1]:.1f}–{found[2]:.1f})"
+
+
+class Scale(_Shown):
+    """The picture of how a step scales, its lines, and the memory of published settings."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Return them, or a warning where there is no such file."""
+        path = Path(self.env.srcdir, "benchmarks", f"{self.arguments[0]}.json")
+        report = self.report(path)
+        if report is None:
+            return []
+        picture = path.with_suffix(".svg")
+        self.env.note_dependency(str(picture))
+        image = nodes.image(uri=source_uri(self.env, picture), alt=report["alt"],
+                            classes=["catalogue-image"])  # fmt: skip
+        rows = [
+            [
+                AXES[axis], f"{values['values'][0]} to {values['values'][-1]}",
+                f"{values['seconds'][0]:.3f} to {values['seconds'][-1]:.3f}",
+                f"{values['r2']:.3f}",
+            ]
+            for axis, values in report["axes"].items()
+        ]  # fmt: skip
+        memory = [
+            [f"IPC {row['ipc']}", f"{row['before_mib']:,}", f"{row['peak_mib']:,}"]
+            for row in report["memory"]
+        ]
+        return [
+            nodes.container("", image, classes=["figure-frame"], is_div=True),
+            self.table(["varied", "from, to", "seconds a step", "R² of a line"], rows),
+            nodes.rubric("", "Memory of a step with OE at CIFAR-10's published settings"),
+            self.table(["", "MiB before", "MiB at the peak"], memory),
+            self.measured_on({**report["machine"], "repeats": report["repeats"]}),
+        ]
+
+
+class BuildCosts(_Shown):
+    """Where ``make book`` spent its time: by kind of job, then the longest jobs."""
+
+    def run(self) -> list[nodes.Node]:
+        """Return two tables; nothing where the book was staged without costs."""
+        path = Path(self.env.srcdir, "costs.json")
+        if not path.is_file():
+            return []
+        jobs = [job for job in self.report(path) if job["seconds"] > 0]
+        kinds: dict[str, list[dict[str, Any]]] = {}
+        for job in jobs:
+            kinds.setdefault(_kind(job["job"]), []).append(job)
+        rows = [
+            [kind, str(len(members)), *_sums(members)]
+            for kind, members in sorted(kinds.items(), key=lambda pair: -_seconds(pair[1]))
+        ]
+        rows.append(["together", str(len(jobs)), *_sums(jobs)])
+        longest = [
+            [job["job"], f"{job['seconds']:.0f}", f"{job['cpu_seconds']:.0f}",
+             f"{job['peak_mib']:,}"]
+            for job in jobs[:LONGEST]
+        ]  # fmt: skip
+        return [
+            self.table(["jobs", "number", "seconds", "processor seconds"], rows),
+            nodes.rubric("", f"The {min(LONGEST, len(jobs))} longest"),
+            self.table(["job", "seconds", "processor seconds", "peak MiB"], longest),
+        ]
+
+
+def _kind(job: str) -> str:
+    """What a job does, from its name."""
+    if job.endswith(("figures", "tables", "numbers")):
+        return "figures, tables, numbers"
+    return KINDS.get(job.partition("-")[0], "other")
+
+
+def _seconds(jobs: list[dict[str, Any]]) -> float:
+    return float(sum(job["seconds"] for job in jobs))
+
+
+def _sums(jobs: list[dict[str, Any]]) -> list[str]:
+    return [f"{_seconds(jobs):.0f}", f"{sum(job['cpu_seconds'] for job in jobs):.0f}"]
 
 
 def setup(app: Sphinx) -> None:
-    """Register the directive."""
+    """Register the directives."""
     app.add_directive("benchmark", Benchmark)
+    app.add_directive("scale", Scale)
+    app.add_directive("build-costs", BuildCosts)
