@@ -12,6 +12,7 @@ import pytest
 
 from trustdd.cli import cli, main
 from trustdd.experiment import Experiment
+from trustdd.profiles import load_profile
 from trustdd.store import Run
 
 NOTEBOOK = """\
@@ -241,3 +242,20 @@ def test_complete_makes_a_grid(
         for mode in ("none", "poe")
         for stage in ("distill", "evaluate")
     ]
+
+
+def test_complete_all_makes_a_profiles_experiments(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+    monkeypatch.setattr(
+        "trustdd.stages.bring_up_to_date", lambda run, stage: made.append(run.experiment.key)
+    )
+    status, out, _ = call(capsys, "complete", "--all")
+    assert status == 0
+    expected = [e.key for e in load_profile("quick").experiments()]
+    assert list(dict.fromkeys(made)) == expected
+    assert [Path(line).name for line in out.splitlines()] == expected
+    status, _, err = call(capsys, "complete", "--all", "-p", "ipc=5")
+    assert status == 2
+    assert "--all and -p ipc=5; expected one of them" in err

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     "-p", "--parameter", "assignments", multiple=True, metavar="FIELD=VALUE",
     help="Set a field of the experiment; a list of values makes a grid. May be repeated.",
 )  # fmt: skip
+@click.option("--all", "whole", is_flag=True, help="Every experiment of the profile's groups.")
 @profile_option
-def complete(assignments: tuple[str, ...], profile: str) -> None:
+def complete(assignments: tuple[str, ...], whole: bool, profile: str) -> None:
     """Distil, train a student and detect OOD inputs; what is done already is not done again.
 
     Fields that are not given are the profile's. Interrupted, it goes on where it stopped.
@@ -38,6 +39,8 @@ def complete(assignments: tuple[str, ...], profile: str) -> None:
     from trustdd.store import Run
 
     chosen = load_profile(profile)
+    if whole and assignments:
+        raise ValueError(f"--all and -p {assignments[0]}; expected one of them")
     fields = experiment_parameters()
     given: dict[str, Any] = {}
     for name, value in parse_assignments(assignments, fields).items():
@@ -48,6 +51,8 @@ def complete(assignments: tuple[str, ...], profile: str) -> None:
         ]
         given[name] = checked if several else checked[0]
     experiments = chosen.grid(**given) if given else (chosen.experiment(),)
+    if whole:
+        experiments = chosen.experiments()
     for experiment in experiments:
         check_inliers(experiment)
         check_ood(experiment)
