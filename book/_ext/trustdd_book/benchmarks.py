@@ -51,10 +51,21 @@ class _Shown(SphinxDirective):
         self.env.note_dependency(str(path))
         return json.loads(path.read_text(encoding="utf-8"))
 
-    def table(self, heads: list[str], rows: list[list[str]]) -> nodes.table:
-        """A table whose first column names its rows and whose others are numbers."""
-        right = [False, *[True] * (len(heads) - 1)]
-        return build_table(heads, rows, lambda text: [nodes.Text(text)], right)
+    def table(
+        self, heads: list[str], rows: list[list[str]], code: tuple[str, ...] = ()
+    ) -> nodes.table:
+        """A table whose first column names its rows and whose others are numbers.
+
+        Args:
+            heads: of the columns.
+            rows: cells of plain text.
+            code: cells that are set as code.
+        """
+
+        def inline(text: str) -> list[nodes.Node]:
+            return [nodes.literal("", text) if text in code else nodes.Text(text)]
+
+        return build_table(heads, rows, inline, [False, *[True] * (len(heads) - 1)])
 
     def measured_on(self, machine: dict[str, Any]) -> nodes.paragraph:
         """The machine, in words."""
@@ -87,7 +98,9 @@ class Benchmark(_Shown):
         shown.append(self.measured_on(report["machine"]))
         if report.get("starting"):
             rows = [[name, f"{seconds:.2f}"] for name, seconds in report["starting"].items()]
-            shown += [nodes.rubric("", "Starting"), self.table(["command", "seconds"], rows)]
+            names = tuple(report["starting"])
+            shown.append(nodes.rubric("", "Starting"))
+            shown.append(self.table(["command", "seconds"], rows, names))
         return shown
 
 
@@ -172,7 +185,11 @@ class BuildCosts(_Shown):
         return [
             self.table(["jobs", "number", "seconds", "processor seconds"], rows),
             nodes.rubric("", f"The {min(LONGEST, len(jobs))} longest"),
-            self.table(["job", "seconds", "processor seconds", "peak MiB"], longest),
+            self.table(
+                ["job", "seconds", "processor seconds", "peak MiB"],
+                longest,
+                tuple(row[0] for row in longest),
+            ),
         ]
 
 
