@@ -315,7 +315,10 @@ def test_the_source_holds_prose_notebooks_and_results(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TRUSTDD_RESULTS", str(tmp_path / "results"))
+    monkeypatch.setattr(book_source, "SHOWN_BESIDE", ("smoke", "gone"))
     for name, text in {
+        "benchmarks/results/speed-cpu.json": '{"settings": {}}', "results/smoke/numbers.json": "{}",
+        "results/smoke/runs/k/report.csv": "", "costs/job.tsv": "s\tmax_rss\tcpu_time\n2\t-\tNA\n",
         "_config.yml": "title: T", "_toc.yml": "root: book/index\n- file: notebooks/01_a\n",
         "book/index.md": "# T", "book/_ext/e.py": "", "book/_ext/__pycache__/e.pyc": "",
         "book/.hidden": "",
@@ -337,14 +340,17 @@ def test_the_source_holds_prose_notebooks_and_results(
         run.path("distilled.safetensors").write_text("set")
         run.record("distill", ["distilled.safetensors"], 0.0)
     source, note = tmp_path / "source", tmp_path / "source.json"
-    book_source.stage(tmp_path, profile, tmp_path / "done", source, note)
+    costs = tmp_path / "costs"
+    book_source.stage(tmp_path, profile, tmp_path / "done", source, note, costs)
     staged = sorted(json.loads(note.read_text()))
     assert staged == [
-        "_config.yml", "_toc.yml", "book/_ext/e.py", "book/index.md", "notebooks/01_a.ipynb",
-        "notebooks/variants/01_a-oe.ipynb", "profile.json",
+        "_config.yml", "_toc.yml", "benchmarks/speed-cpu.json", "book/_ext/e.py", "book/index.md",
+        "costs.json", "notebooks/01_a.ipynb", "notebooks/variants/01_a-oe.ipynb", "profile.json",
         f"results/mine/distilled/{runs[0].experiment.key}.safetensors",
         "results/mine/distilled/list.json", "results/mine/figures/fig02.svg",
         "results/mine/numbers.json", "results/mine/variants/0a1b/fig02.json",
+        "results/smoke/distilled/list.json", "results/smoke/numbers.json",
+        "results/smoke/status.json",
     ]  # fmt: skip
     assert json.loads((source / "profile.json").read_text())["description"] == "shrunk"
     (tmp_path / "done" / "01_a.ipynb").unlink()

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trustdd.profiles import Profile, load_profile
+from trustdd.profiles import Profile, list_profiles, load_profile
 from trustdd.staging import finished
 from trustdd.store import Run, atomic_path, results_root, sha256, write_json
 
@@ -80,7 +80,7 @@ def collect(
     wanted |= _distilled_sets(profile)
     for other in others_shown(profile):
         wanted |= _of_another(other)
-    for name in SHOWN_BESIDE:
+    for name in _beside():
         wanted[f"results/{name}/status.json"] = _status(name, root / BENCHMARKS)
     if costs is not None:
         wanted["costs.json"] = _json(job_costs(costs))
@@ -92,7 +92,11 @@ def collect(
 
 def others_shown(profile: Profile) -> list[Profile]:
     """The profiles whose published results stand in the book beside the profile's own."""
-    return [load_profile(name) for name in SHOWN_BESIDE if name != profile.name]
+    return [load_profile(name) for name in _beside() if name != profile.name]
+
+
+def _beside() -> list[str]:
+    return [name for name in SHOWN_BESIDE if name in list_profiles()]
 
 
 def _status(name: str, benchmarks: Path) -> bytes:
