@@ -41,6 +41,14 @@ from trustdd.training import fit
 from trustdd.trajectory_matching import trajectory_loss
 
 Work = Callable[[], Any]
+#: what the time is split into → parts of the names that PyTorch's profiler gives
+KINDS = {
+    "convolution": ("conv",),
+    "norm": ("group_norm",),
+    "ReLU and pooling": (
+        "threshold", "clamp_min", "avg_pool", "relu", "linear", "addmm", "aten::mm",
+    ),
+}  # fmt: skip
 STATUS = Path("/proc/self/status")
 #: what a user starts → the program
 STARTING = {
@@ -241,6 +249,7 @@ def main() -> None:
         for part, ways in problem.parts().items():
             rows.append(_compare(part, ways, options))
             if not options.device.startswith("cuda"):
+                rows[-1]["split"] = {way: _split(work) for way, work in ways.items()}
                 rows[-1]["peak_mib"] = {way: _peak_apart(name, part, way, options) for way in ways}
             print(f"{name:8} {_line(rows[-1])}", flush=True)
         report["settings"][name] = {"parts": rows}
@@ -291,6 +300,19 @@ def _compare(part: str, ways: dict[str, Work], options: argparse.Namespace) -> d
         exact, low = first["plain"][-1].flatten(), first["bf16"][-1].flatten()
         row["cosine"] = round(float(torch.cosine_similarity(exact, low, dim=0)), 5)
     return row
+
+
+def _split(work: Work) -> dict[str, float]:
+    """Shares of the time that operations of one kind take, of one call."""
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+        work()
+    spent = dict.fromkeys([*KINDS, "all else"], 0.0)
+    for event in profiled.key_averages():
+        kinds = [kind for kind, names in KINDS.items() if any(n in event.key for n in names)]
+        spent[kinds[0] if kinds else "all else"] += event.self_cpu_time_total
+    return {kind: round(time / sum(spent.values()), 3) for kind, time in spent.items()}
 
 
 def _peak_apart(setting: str, part: str, way: str, options: argparse.Namespace) -> int | None:

@@ -95,6 +95,7 @@ class Benchmark(_Shown):
                 f"fast, in bf16 {setting['outer_step_bf16']:.1f} times."
             )
             shown.append(nodes.paragraph("", words))
+            shown += self._split(setting["parts"])
         shown.append(self.measured_on(report["machine"]))
         if report.get("starting"):
             rows = [[name, f"{seconds:.2f}"] for name, seconds in report["starting"].items()]
@@ -102,6 +103,29 @@ class Benchmark(_Shown):
             shown.append(nodes.rubric("", "Starting"))
             shown.append(self.table(["command", "seconds"], rows, names))
         return shown
+
+    def _split(self, parts: list[dict[str, Any]]) -> list[nodes.Node]:
+        """What the time of each part goes into, plain and here."""
+        split = [part for part in parts if "split" in part]
+        if not split:
+            return []
+        kinds = list(split[0]["split"]["ours"])
+        heads = [
+            "percent of the time",
+            *(f"{kind} · {w}" for kind in kinds for w in ("plain", "here")),
+        ]
+        rows = [
+            [
+                part["part"],
+                *(
+                    f"{100 * part['split'][w][kind]:.0f}"
+                    for kind in kinds
+                    for w in ("plain", "ours")
+                ),
+            ]
+            for part in split
+        ]
+        return [self.table(heads, rows)]
 
 
 def _row(part: dict[str, Any]) -> list[str]:
