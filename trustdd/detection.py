@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
@@ -156,17 +158,22 @@ def report(evaluation: Evaluation) -> pd.DataFrame:
             # in double precision: float32 confidences near 1 would tie
             confidence_in = function(evaluation.logits.double()).numpy()
             confidence_out = function(logits.double()).numpy()
-            rows.append(
-                {
-                    "ood": name,
-                    "score": score,
-                    "n_in": len(confidence_in),
-                    "n_out": len(confidence_out),
-                    **ood_metrics(confidence_in, confidence_out),
-                    "accuracy": evaluation.accuracy,
-                }
-            )
+            rows.append(report_row(name, score, confidence_in, confidence_out, evaluation.accuracy))
     return pd.DataFrame(rows)
+
+
+def report_row(
+    ood: str, score: str, confidence_in: np.ndarray, confidence_out: np.ndarray, accuracy: float
+) -> dict[str, Any]:
+    """One row of a `report`: an OOD set under a score, confidences ``[n]`` and ``[m]``."""
+    return {
+        "ood": ood,
+        "score": score,
+        "n_in": len(confidence_in),
+        "n_out": len(confidence_out),
+        **ood_metrics(confidence_in, confidence_out),
+        "accuracy": accuracy,
+    }
 
 
 def detect(student: nn.Module, experiment: Experiment) -> pd.DataFrame:

@@ -16,11 +16,10 @@ from pytorch_ood.detector import KNN, ODIN, ReAct, ViM
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from trustdd.detection import BATCH
+from trustdd.detection import BATCH, report_row
 from trustdd.experiment import Experiment
 from trustdd.inliers import InlierData
 from trustdd.inputs import WhitenedData, load_inputs
-from trustdd.metrics import ood_metrics
 from trustdd.networks import Network
 from trustdd.ood import load_ood_suite
 from trustdd.randomness import stream
@@ -86,10 +85,7 @@ def detector_report(
     for name in suite:
         for score in detectors:
             known, unknown = -scores["in"][score].numpy(), -scores[name][score].numpy()
-            rows.append(
-                {"ood": name, "score": score, "n_in": len(known), "n_out": len(unknown),
-                 **ood_metrics(known, unknown), "accuracy": accuracy}
-            )  # fmt: skip
+            rows.append(report_row(name, score, known, unknown, accuracy))
     return pd.DataFrame(rows)
 
 

@@ -112,7 +112,9 @@ def load_profile(name: str | Path) -> Profile:
     if not path.is_file():
         known = list_profiles()
         near = difflib.get_close_matches(text, known, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        hint = f"; did you mean {near[0]}?" if near else ";"
+        if path.suffix in (".yaml", ".yml") and text == str(path):
+            hint = f": no such file in {Path.cwd()};"
         raise ValueError(f"profile '{text}'{hint} expected one of {', '.join(known)}, or a .yaml")
     content = yaml.safe_load(path.read_text())
     if not isinstance(content, dict):

@@ -52,6 +52,7 @@ def run(
     given = _read_file(parameters_file) if parameters_file else {}
     given |= notebooks.parse_assignments(assignments, parameters)
     if profile is not None:
+        profile = _seen_from_here(profile)
         if given.setdefault("profile", profile) != profile:
             raise ValueError(f"profile '{given['profile']}' and '{profile}'; expected one of them")
         if "profile" not in parameters:
@@ -78,6 +79,15 @@ def _read_file(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected a mapping of parameters to values")
     return {str(k): v for k, v in content.items()}
+
+
+def _seen_from_here(profile: str) -> str:
+    """Let a profile's file that is there seen from here, not from the project, mean this one."""
+    from trustdd.store import project_root
+
+    if (project_root() / profile).exists() or not Path(profile).is_file():
+        return profile
+    return str(Path(profile).resolve())
 
 
 def _find_data(values: dict[str, Any]) -> None:
