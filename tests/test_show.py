@@ -197,3 +197,29 @@ def test_one_seed_has_no_interval(runs: dict[str, list[Run]]) -> None:
     frame = frame[frame["seed"] == 0]
     oe, none = (frame[frame["outliers"] == mode] for mode in ("oe", "none"))
     assert "CI" not in in_words(paired_difference(oe, none, "auroc"))
+
+
+def test_data_that_is_not_here_is_said_and_not_shown(displayed: list[dict[str, Any]]) -> None:
+    from trustdd.inliers import load_inliers
+    from trustdd.ood import load_ood_suite
+
+    away = Experiment(dataset="cifar10", data_root="nowhere", ood=("gaussian",))
+    data = show.if_present(load_inliers, away)
+    assert data is None
+    (said,) = displayed
+    assert "needed for 'cifar10'" in said["text/markdown"]
+    assert "left out here" in said["text/markdown"]
+    displayed.clear()
+    show.inliers(data)
+    show.ood_suite(away, None)
+    show.drawn_outliers(away, data)
+    show.expert_confidence([], data, {})
+    assert displayed == []
+    assert "images of **1 other kind**" in show.data_finding(away, None, None)
+
+    digits = Experiment(outliers="poe")
+    found = show.if_present(load_inliers, digits)
+    assert found is not None
+    show.drawn_outliers(digits, found)
+    show.ood_suite(digits, load_ood_suite(digits))
+    assert [entry(shown)["kind"] for shown in displayed] == ["picture", "picture", "frame"]

@@ -219,10 +219,10 @@ def check_data_root(name: str, data_root: Path) -> None:
     """Raise where `data_root` is no folder.
 
     Raises:
-        ValueError: naming the dataset it is needed for.
+        MissingData: naming the dataset it is needed for.
     """
     if not data_root.is_dir():
-        raise ValueError(f"data_root '{data_root}': no such folder (needed for '{name}')")
+        raise MissingData(f"data_root '{data_root}': no such folder (needed for '{name}')")
 
 
 def not_found(facts: NamedDataset, data_root: Path | None, role: str = "dataset") -> MissingData:
