@@ -60,7 +60,7 @@ def matching_step(
     """Distance and gradient of one matching step; without labels, of outliers."""
     parameters = list(network.parameters())
     synthetic = synthetic.detach().requires_grad_()
-    total = torch.zeros(())
+    total = torch.zeros((), device=synthetic.device, dtype=synthetic.dtype)
     for slot, images in enumerate(real):
         seen = augments[slot](images)
         own = augments[slot](synthetic[slot])

@@ -14,6 +14,7 @@ processes of their own, above what the process held before.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import os
 import platform
@@ -155,6 +156,33 @@ class Problem:
         )
         return total.detach(), torch.autograd.grad(total, synthetic)[0]
 
+    def against_float64(self, labelled: bool) -> dict[str, float]:
+        """How far either way's gradient is from the plain way's in double precision.
+
+        Of the synthetic images as augmented; relative, in the Euclidean norm.
+        """
+        s = self.setting
+        labels = list(range(s.classes)) if labelled else None
+        synthetic = self.synthetic if labelled else self.outliers
+        with torch.no_grad():
+            real = [a(own) for a, own in zip(self.augments, self.real, strict=True)]
+            seen = torch.stack([a(own) for a, own in zip(self.augments, synthetic, strict=True)])
+        as_it_is = [lambda images: images] * s.classes
+        _, rough = plain.matching_step(self.plain, real, seen, labels, as_it_is)
+        doubled = [own.double() for own in real]
+        _, exact = plain.matching_step(
+            copy.deepcopy(self.plain).double(), doubled, seen.double(), labels, as_it_is
+        )
+        leaf = seen.detach().requires_grad_()
+        one_hot = torch.eye(s.classes, device=self.device)
+        targets = one_hot if labelled else one_hot.mean(1, keepdim=True).expand_as(one_hot)
+        total = grouped_matching_loss(self.ours, real, leaf.flatten(0, 1), targets)
+        (ours,) = torch.autograd.grad(total, leaf)
+        return {
+            way: float((found.double() - exact).norm() / exact.norm())
+            for way, found in (("plain", rough), ("ours", ours))
+        }
+
     def train_plain(self, epochs: int, momentum: float, real: bool = False) -> tuple[Tensor, ...]:
         self.reset()
         images, labels, outliers, augment = self._training(real)
@@ -250,6 +278,8 @@ def main() -> None:
             rows.append(_compare(part, ways, options))
             if not options.device.startswith("cuda"):
                 rows[-1]["split"] = {way: _split(work) for way, work in ways.items()}
+                if part.startswith("matching"):
+                    rows[-1]["against_float64"] = problem.against_float64("InD" in part)
                 rows[-1]["peak_mib"] = {way: _peak_apart(name, part, way, options) for way in ways}
             print(f"{name:8} {_line(rows[-1])}", flush=True)
         report["settings"][name] = {"parts": rows}

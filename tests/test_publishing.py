@@ -61,13 +61,18 @@ def test_what_is_published_makes_every_entry_again_without_data(
     real = next(r for r in runs if r.experiment.selection == "random")
     drawn = sha256(real.path("distilled.safetensors"))
 
+    stopped = Run.of(profile.experiment(dataset="digits", seed=77), profile.name)
+    stopped.directory.mkdir(parents=True)
+    stopped.path("checkpoint.safetensors").write_bytes(b"hours of work")
+
     done = publish(profile)
+    assert stopped.has("checkpoint.safetensors")
     assert set(done.runs) == {r.experiment.key for r in runs}
     assert done.missing == ()
     assert set(done.entries) == {"fig03", "fig07", "fig08", "fig18", "tab01"}
 
     # no picture of a data set is left, nor what nothing is made from
-    left = {p.name for p in folder.glob("runs/*/*.safetensors")}
+    left = {p.name for run in runs for p in run.directory.glob("*.safetensors")}
     assert left == {"distilled.safetensors", "logits.safetensors", "samples.safetensors"}
     assert not real.has("distilled.safetensors")
     told = real.manifest()["distill"]

@@ -3,7 +3,8 @@
 Kept of a finished run are its reports, curves, manifest and distilled set, and whatever the
 catalogue needs to make its entries again without any dataset. Left out, with their hashes on
 record, are students, features, and the real images that a set began as or consists of: data sets
-are not the project's to pass on. An entry that would need those is kept as it was made.
+are not the project's to pass on. (Of an OOD set the one image stays that fig01 shows.) An entry
+that would need more is kept as it was made.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ from trustdd.tables import TABLES
 
 #: tensors of a run that are kept where an entry of the catalogue asks for them
 BY_NEED = ("logits.safetensors", "samples.safetensors")
-#: what locks and stopped work leave behind
-LITTER = ("*.lock", "*.partial*", "checkpoint.*")
+#: what a finished run has no more use for
+LITTER = ("*.lock", "checkpoint.*")
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def publish(profile: str | Path | Profile) -> Publication:
 
     Files that are left out are removed; their hashes and sizes stay in the manifest under
     ``left_out``, and the shapes of a set's tensors under ``shapes``. A run that is published
-    already is left as it is.
+    already is left as it is, and so is one that is not finished, with its checkpoint.
 
     Args:
         profile: the profile.
@@ -83,9 +84,6 @@ def publish(profile: str | Path | Profile) -> Publication:
     ]
     for run in done:
         _reduce(run, needed[run.experiment.key])
-    for pattern in LITTER:
-        for path in folder.rglob(pattern):
-            path.unlink()
     kept = [folder / name for name in ("runs", "experts", KEPT)]
     size = sum(p.stat().st_size for place in kept for p in place.rglob("*") if p.is_file())
     keys = tuple(run.experiment.key for run in done)
@@ -158,5 +156,5 @@ def _reduce(run: Run, needed: Sequence[str] | set[str]) -> None:
             gone.append(path)
     # the manifest first: a stop in between leaves files that nobody asks for
     write_json(run.path("manifest.json"), manifest)
-    for path in gone:
+    for path in (*gone, *(p for pattern in LITTER for p in run.directory.glob(pattern))):
         path.unlink()
