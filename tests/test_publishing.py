@@ -44,6 +44,10 @@ def exported(profile: Profile) -> dict[str, str]:
             for path in shown.files.values():
                 if path.suffix in (".svg", ".csv", ".tex"):
                     found[path.name] = sha256(path)
+    runs = [Run.of(e, profile.name) for e in profile.group("mtt")]
+    for path in FIGURES.show("fig07", runs, profile).files.values():
+        if path.suffix in (".svg", ".csv"):
+            found[f"mtt/{path.name}"] = sha256(path)
     return found
 
 
@@ -91,6 +95,7 @@ def test_what_is_published_makes_every_entry_again_without_data(
 
     shutil.rmtree(folder / "figures")
     shutil.rmtree(folder / "tables")
+    shutil.rmtree(folder / "variants")
     for where in ("trustdd.inliers.load_inliers", "trustdd.ood.load_outlier_pool"):
         monkeypatch.setattr(where, no_data)
     assert exported(profile) == before

@@ -274,7 +274,7 @@ class Catalogue(Generic[Made]):
             shown = self.collect(entry_id, chosen) if own else given
             made = self.make(entry_id, shown, width=width, profile=chosen.name)
         except (MissingArtefacts, MissingData):
-            kept = self._kept(entry, chosen.name) if own else None
+            kept = self._kept(entry, chosen.name, given, own)
             if kept is None:
                 raise
             return kept
@@ -295,9 +295,10 @@ class Catalogue(Generic[Made]):
         files = write_table(made, place, stem, record)
         return Shown(record, files, files["html"].read_text(encoding="utf-8"))
 
-    def _kept(self, entry: Entry, profile: str) -> Shown | None:
+    def _kept(self, entry: Entry, profile: str, runs: Sequence[Run], own: bool) -> Shown | None:
         """An entry as it was published, where the data or the files behind it are not here."""
-        files = kept_files(self.kind, entry.id, profile)
+        place = destination(self.kind, profile, runs, own)
+        files = kept_files(entry.id, profile, place, own)
         if not files:
             return None
         record = json.loads(files["json"].read_text(encoding="utf-8"))

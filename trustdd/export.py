@@ -129,14 +129,20 @@ def destination(kind: str, profile: str, runs: Sequence[Run], own: bool) -> Path
     return folder / "variants" / hashlib.sha256("\n".join(settings).encode()).hexdigest()[:12]
 
 
-def kept_files(kind: str, entry_id: str, profile: str) -> dict[str, Path]:
-    """Put an entry that was published as it was made where others are made; return its files.
+def kept_files(entry_id: str, profile: str, place: Path, own: bool) -> dict[str, Path]:
+    """Put an entry that was published as it was made where it would be made; return its files.
+
+    Args:
+        entry_id: the entry.
+        profile: the profile's name.
+        place: its `destination`.
+        own: whether it is the profile's own, or a variant.
 
     Returns:
-        Suffix → path in the profile's figures or tables; empty where the entry was not kept.
+        Suffix → path in `place`; empty where the entry was not kept.
     """
-    kept = sorted((results_root() / profile / KEPT).glob(f"{entry_id}.*"))
-    place = results_root() / profile / f"{kind}s"
+    folder = results_root() / profile / KEPT
+    kept = sorted((folder if own else folder / place.name).glob(f"{entry_id}.*"))
     found = {}
     for path in kept:
         target = place / path.name

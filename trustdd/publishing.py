@@ -9,13 +9,14 @@ that would need more is kept as it was made.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trustdd.catalogue import Catalogue, Entry
+from trustdd.catalogue import Catalogue, Entry, Shown
 from trustdd.experiment import Experiment
 from trustdd.export import KEPT
 from trustdd.figures import FIGURES
@@ -27,6 +28,8 @@ from trustdd.tables import TABLES
 
 #: tensors of a run that are kept where an entry of the catalogue asks for them
 BY_NEED = ("logits.safetensors", "samples.safetensors")
+#: groups that pages show the same entries of, as variants
+FURTHER_GROUPS = ("mtt",)
 #: what a finished run has no more use for
 LITTER = ("*.lock", "checkpoint.*")
 
@@ -127,18 +130,29 @@ def _keep_entry(catalogue: Catalogue[Any], entry: Entry, profile: Profile) -> bo
     if not (tensors or entry.data) or not entry.made_from(profile):
         return False
     try:
-        shown = catalogue.show(entry.id, profile=profile)
+        own = catalogue.show(entry.id, profile=profile)
     except MissingArtefacts:
         return False
     place = results_root() / profile.name / KEPT
+    _copy(own, place)
+    for group in FURTHER_GROUPS if tensors else ():
+        runs = [Run.of(e, profile.name) for e in profile.groups.get(group, ())]
+        if runs and {r.experiment.key for r in runs}.isdisjoint(
+            e.key for name in entry.groups for e in profile.group(name)
+        ):
+            with contextlib.suppress(MissingArtefacts):
+                variant = catalogue.show(entry.id, runs, profile)
+                _copy(variant, place / next(iter(variant.files.values())).parent.name)
+    return True
+
+
+def _copy(shown: Shown, place: Path) -> None:
+    """Copy an entry's files, its record among them."""
     place.mkdir(parents=True, exist_ok=True)
-    sources = {path.with_suffix(".json") for path in shown.files.values()} | set(
-        shown.files.values()
-    )
-    for path in sources:
+    files = set(shown.files.values())
+    for path in files | {path.with_suffix(".json") for path in files}:
         if path.parent != place:
             shutil.copyfile(path, place / path.name)
-    return True
 
 
 def _reduce(run: Run, needed: Sequence[str] | set[str]) -> None:
