@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from trustdd.notebooks.parameters import Parameter
 from trustdd.profiles import FIELD_NAMES, LIST_FIELDS, Profile
+from trustdd.staging import MAIN_STAGES, finished
+from trustdd.store import Run
 
 if TYPE_CHECKING:
     from trustdd.experiment import Experiment
@@ -79,7 +81,8 @@ def check_experiments(
         parameters: of the notebook.
         values: given for them, already checked for type.
         profile: the profile that it will run under.
-        data: also check that datasets, OOD sets and outlier pool can be read.
+        data: also check that datasets, OOD sets and outlier pool can be read, of experiments
+            whose runs are not finished.
 
     Returns:
         The experiments.
@@ -98,8 +101,10 @@ def check_experiments(
         from trustdd.inliers import check_inliers
         from trustdd.ood import check_ood
 
+        # finished runs are read as they are, wherever their data may be
+        waiting = [e for e in experiments if not _finished(e, profile)]
         # what is read from disk does not depend on the seed or the method
-        for experiment in {_reads(e): e for e in experiments}.values():
+        for experiment in {_reads(e): e for e in waiting}.values():
             check_inliers(experiment)
             check_ood(experiment)
     return experiments
@@ -124,6 +129,11 @@ def _axes(
         found = (*axes.get(field, ()), *(value if several else [value]))
         axes[field] = found if field in LIST_FIELDS else tuple(dict.fromkeys(found))
     return axes
+
+
+def _finished(experiment: Experiment, profile: Profile) -> bool:
+    run = Run.of(experiment, profile.name)
+    return all(finished(run, stage) for stage in MAIN_STAGES)
 
 
 def _reads(experiment: Experiment) -> tuple[Any, ...]:
