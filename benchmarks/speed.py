@@ -288,8 +288,9 @@ def main() -> None:
             seconds = [sum(r["seconds"][w] for r in outer) for w in ("plain", way)]
             report["settings"][name][f"outer_step_{way}"] = round(seconds[0] / seconds[1], 2)
             print(f"{name:8} outer step, {way}: {seconds[0] / seconds[1]:.2f} times as fast")
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(report, indent=1) + "\n")
+        # after each setting, so that a stop loses no more than one
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        options.output.write_text(json.dumps(report, indent=1) + "\n")
     print(options.output)
 
 
