@@ -262,8 +262,8 @@ class Catalogue(Generic[Made]):
         Raises:
             ValueError: unknown id or profile.
             MissingArtefacts: experiments are missing; the message says how to make them.
-            MissingData: it shows images of a dataset that is not here. Neither is raised of a
-                published entry that was kept as it was made (`trustdd.publishing`).
+                So are images of a dataset that is not here, a `ValueError`. Neither is raised of a
+                published entry that was kept as it was made.
         """
         entry = self.find(entry_id)
         chosen = profile if isinstance(profile, Profile) else load_profile(profile)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -18,10 +18,8 @@ if TYPE_CHECKING:
     from trustdd.inliers import InlierData
     from trustdd.outliers import OutlierSource
 
-Loaded = TypeVar("Loaded")
 
-
-def if_present(load: Callable[[Experiment], Loaded], experiment: Experiment) -> Loaded | None:
+def if_present(load: Callable[[Experiment], Any], experiment: Experiment) -> Any:
     """Load data of an experiment; where it is not on this machine, say so on the page.
 
     Args:
