@@ -90,18 +90,18 @@ class RunsOf(SphinxDirective):
             return []
         self.env.note_dependency(str(path))
         status = json.loads(path.read_text(encoding="utf-8"))
-        devices = [name for name in ESTIMATE if name in status["benchmarks"]]
+        settings = status["settings"]
+        devices = [n for n in ESTIMATE if any(s["expected"].get(n) for s in settings)]
         rows = []
-        for setting in status["settings"]:
+        for setting in settings:
             rows.append([
                 setting["name"], f"{setting['done']} of {setting['planned']}",
                 _range(setting["accuracy"]), _range(setting["auroc"]), _hours(setting["hours"]),
                 *(_hours(setting["expected"].get(name)) for name in devices),
             ])  # fmt: skip
-        total = [f"{sum(s['done'] for s in status['settings'])} of "
-                 f"{sum(s['planned'] for s in status['settings'])}"]  # fmt: skip
-        sums = [sum(s["hours"] or 0 for s in status["settings"])]
-        sums += [sum(s["expected"].get(n) or 0 for s in status["settings"]) for n in devices]
+        total = [f"{sum(s['done'] for s in settings)} of {sum(s['planned'] for s in settings)}"]
+        sums = [sum(s["hours"] or 0 for s in settings)]
+        sums += [sum(s["expected"].get(n) or 0 for s in settings) for n in devices]
         rows.append(["together", *total, "", "", *map(_hours, sums)])
         heads = [*GROUP_HEADS, *(ESTIMATE[name] for name in devices)]
         right = [False, *[True] * (len(heads) - 1)]
