@@ -156,6 +156,17 @@ def test_expected_hours_count_what_passes_through_the_network() -> None:
     assert expected_hours(load_profile("quick").experiment(), SPEED["settings"]) is None
 
 
+def test_an_experiment_of_two_groups_counts_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRUSTDD_RESULTS", str(tmp_path))
+    profile = load_profile("imagenette")
+    assert len(profile.group("mtt")) == len(profile.group("main"))
+    found = status(profile)
+    assert sum(s["planned"] for s in found["settings"]) == len(profile.experiments())
+    assert found["benchmarks"] == []
+
+
 def test_a_status_counts_what_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRUSTDD_RESULTS", str(tmp_path))
     (tmp_path / "speed-cpu.json").write_text(json.dumps(SPEED))

@@ -365,7 +365,7 @@ def test_weighted_risk_is_the_plain_one_where_weights_are_equal():
 
 def test_fig20_places_sets_by_what_they_take(make):
     rows = make("fig20").data.set_index(["selection", "outliers"])
-    assert rows.loc[("distilled", "poe"), "storage_kib"] == pytest.approx(40.0)
+    assert rows.loc[("distilled", "poe"), "storage_kib"] == pytest.approx(20.0)
     assert rows.loc[("random", "poe"), "storage_kib"] == pytest.approx(10.0)
     assert rows.loc[("full", "none"), "training_seconds"] == pytest.approx(40.0)
     assert "smaller than the full data" in make("fig20").finding

@@ -249,7 +249,7 @@ def test_cost_table_counts_bytes_of_what_is_kept(make):
     made = make("tab14")
     images, storage, *_ = _row(made, "digits, DSA, IPC 2, POE")
     assert images.mean == 40
-    assert storage.mean == pytest.approx(40 * 256 * 4 / 1024)
+    assert storage.mean == pytest.approx(40 * 256 * 2 / 1024)
     images, storage, *_ = _row(made, "digits, random, IPC 2, POE")
     assert storage.mean == pytest.approx(40 * 256 / 1024)
     images, storage, _, training, *_ = _row(made, "digits, full data, no outliers")

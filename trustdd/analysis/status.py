@@ -39,8 +39,12 @@ def status(profile: Profile, benchmarks: Path | None = None) -> dict[str, Any]:
         if path is not None and path.is_file():
             speeds[device] = json.loads(path.read_text(encoding="utf-8"))["settings"]
     settings: dict[str, dict[str, Any]] = {}
+    counted: set[str] = set()
     for group, experiments in profile.groups.items():
         for experiment in experiments:
+            if experiment.key in counted:  # in an earlier group as well
+                continue
+            counted.add(experiment.key)
             name = _name(group, experiment)
             entry = settings.setdefault(
                 name, {"name": name, "planned": 0, "done": 0, "accuracy": [], "auroc": [],
