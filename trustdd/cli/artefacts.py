@@ -66,6 +66,7 @@ def _make(
     from trustdd.profiles import load_profile
     from trustdd.results import MissingArtefacts
     from trustdd.store import sha256, write_json
+    from trustdd.validation import MissingData
 
     profile = load_profile(profile_name)
     wanted = [catalogue.find(i).id for i in ids if i != "all"]
@@ -74,7 +75,7 @@ def _make(
     for entry_id in dict.fromkeys([*wanted, *(held if "all" in ids else ())]):
         try:
             shown = catalogue.show(entry_id, profile=profile, width=width)
-        except MissingArtefacts as error:
+        except (MissingArtefacts, MissingData) as error:
             if entry_id in wanted:
                 raise
             # `all` is all that can be made
