@@ -19,6 +19,7 @@ from trustdd.defaults import DATASETS, dataset_defaults, matching_loops, traject
 from trustdd.validation import check_choice, check_integer, check_names, check_number
 
 METHODS = ("dc", "dsa", "mtt")
+PRECISIONS = ("float32", "bf16")
 OUTLIERS = ("none", "oe", "poe")
 SELECTIONS = ("distilled", "random", "full")
 METRICS = ("layerwise", "mse", "cosine")
@@ -273,7 +274,7 @@ class Experiment:
         check_choice("outlier_selection", self.outlier_selection, SELECTIONS[:2])
         check_choice("metric", self.metric, METRICS)
         check_choice("initial", self.initial, ("real", "noise"))
-        check_choice("precision", self.precision, ("float32", "bf16"))
+        check_choice("precision", self.precision, PRECISIONS)
         if not isinstance(self.dataset, str) or not re.fullmatch(r"[A-Za-z0-9_.-]+", self.dataset):
             raise ValueError(
                 f"dataset {self.dataset!r}; expected one of {', '.join(DATASETS)}, "

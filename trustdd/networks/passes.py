@@ -27,6 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from trustdd.experiment import PRECISIONS
 from trustdd.networks.convnet import ConvNet
 from trustdd.networks.pooling import average_pool, spread
 from trustdd.validation import check_choice
@@ -34,7 +35,6 @@ from trustdd.validation import check_choice
 aten = torch.ops.aten
 #: parameters of a block: convolution weight and bias, norm scale and shift
 PER_BLOCK = 4
-PRECISIONS = ("float32", "bf16")
 #: of the first block's activations, in a piece of a batch
 CPU_BYTES, GPU_BYTES = 16 * 2**20, 2**31
 
