@@ -16,18 +16,7 @@ from typing import Any
 
 from torch import Tensor
 
-from trustdd.store import read_tensors, write_tensors
-
-
-def cache_root() -> Path:
-    """Return where decoded images are kept: ``$TRUSTDD_CACHE``, or ``~/.cache/trustdd``.
-
-    ``$XDG_CACHE_HOME`` is honoured as the place of ``~/.cache``.
-    """
-    chosen = os.environ.get("TRUSTDD_CACHE")
-    if chosen:
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "trustdd"
+from trustdd.store import cache_root, read_tensors, write_tensors
 
 
 def fingerprint(directory: Path, names: Iterable[str], **settings: Any) -> str:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from trustdd.experiment import Experiment
 from trustdd.inliers import InlierData, load_inliers
+from trustdd.store import cache_root
 from trustdd.whitening import Whitening, check_whitening, fit_whitening, load_whitening
 
 
@@ -38,8 +37,7 @@ class WhitenedData(InlierData):
 def load_inputs(experiment: Experiment) -> InlierData:
     """Load an experiment's InD data, with the whitening where trajectory matching asks for it.
 
-    The whitening is fitted once per training set and kept under ``$TRUSTDD_CACHE`` or
-    ``~/.cache/trustdd``.
+    The whitening is fitted once per training set and kept under `trustdd.store.cache_root`.
 
     Raises:
         ValueError: the data is not there, or its images are too large to be whitened.
@@ -57,8 +55,7 @@ def _whitening(data: InlierData) -> Whitening:
     digest = hashlib.blake2b(digest_size=10)
     for piece in images.split(4096):
         digest.update(piece.contiguous().numpy().tobytes())
-    folder = Path(os.environ.get("TRUSTDD_CACHE") or Path.home() / ".cache" / "trustdd")
-    path = folder / f"whitening-{digest.hexdigest()}.safetensors"
+    path = cache_root() / f"whitening-{digest.hexdigest()}.safetensors"
     if not path.is_file():
         fit_whitening(images).save(path)
     return load_whitening(path)

@@ -89,5 +89,9 @@ def _graph(without: tuple[tuple[str, str], ...]) -> ImportGraph:
 @functools.cache
 def _file_hash(module: str) -> str:
     path = FOLDER.parent.joinpath(*module.split("."))
-    file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+    # C source counts with the package that it lies in
+    files = [path / "__init__.py", *sorted(path.glob("*.c"))] if path.is_dir() else []
+    digest = hashlib.sha256()
+    for file in files or [path.with_suffix(".py")]:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()

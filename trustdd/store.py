@@ -43,6 +43,18 @@ def results_root() -> Path:
     return Path(chosen) if chosen else project_root() / "results"
 
 
+def cache_root() -> Path:
+    """Return where what can be made again is kept: ``$TRUSTDD_CACHE``, or ``~/.cache/trustdd``.
+
+    Decoded images, whitenings, compiled code. ``$XDG_CACHE_HOME`` is honoured as the place of
+    ``~/.cache``.
+    """
+    chosen = os.environ.get("TRUSTDD_CACHE")
+    if chosen:
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "trustdd"
+
+
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`, moved into place when the block ends well.

@@ -28,6 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trustdd.experiment import PRECISIONS
+from trustdd.native.convnet import NativeConvNet
 from trustdd.networks.convnet import ConvNet
 from trustdd.networks.pooling import average_pool, spread
 from trustdd.validation import check_choice
@@ -182,6 +183,13 @@ class Passes:
         """
         if not len(images):
             raise ValueError("a batch of 0 images has no gradient; expected at least one")
+        compiled = self._compiled(parameters, images)
+        if compiled is not None:
+            outputs = compiled(parameters, images, loss.targets, loss.weights)
+            if norms:
+                return outputs.logits, outputs.gradients
+            nothing = images.new_empty(0)
+            return outputs.logits, [g if g.ndim > 1 else nothing for g in outputs.gradients]
         size = self.piece(parameters, images)
         logits: list[Tensor] = []
         total: list[Tensor] = []
@@ -194,6 +202,29 @@ class Passes:
             else:
                 total = gradients
         return torch.cat(logits), total
+
+    def _compiled(self, parameters: Sequence[Tensor], images: Tensor) -> NativeConvNet | None:
+        """The compiled passes, where they fit and there is a compiler."""
+        tensors = (*parameters, images)
+        if any(t.dtype != torch.float32 or t.device.type != "cpu" for t in tensors):
+            return None
+        low, width, depth = self.dtype is not None, len(parameters[0]), len(self.padding)
+        if not NativeConvNet.usable(width, depth, low):
+            return None
+        _, channels, side, _ = images.shape
+        return NativeConvNet(
+            channels, side, self.padding[0], width, depth, len(parameters[-1]), self.eps[0], low
+        )
+
+    def outputs(self, parameters: Sequence[Tensor], images: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and penultimate features of a batch, piece by piece; no gradient is kept."""
+        compiled = self._compiled(parameters, images) if len(images) else None
+        if compiled is not None:
+            found = compiled(parameters, images)
+            return found.logits, found.features
+        pieces = images.split(self.piece(parameters, images))
+        traces = [self.forward(parameters, piece) for piece in pieces]
+        return torch.cat([t.logits for t in traces]), torch.cat([t.features for t in traces])
 
     def products(
         self,

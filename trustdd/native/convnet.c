@@ -1,0 +1,925 @@
+/* A ConvNet's gradients on a CPU, written for one core; threads each take pieces of a batch.
+
+   Blocks of 3x3 convolution, instance norm with scale and shift, ReLU and 2x2 average pooling, and
+   a linear layer behind them: trustdd.networks.ConvNet. Activations lie channels last, so that
+   every operation but the products works on whole vectors of channels.
+
+   The first convolution is one product with the image's patches. The others are Winograd's
+   F(4x4, 3x3) (Lavin and Gray 2016): tiles of 6x6 inputs are transformed, multiplied point by point
+   with the transformed weights, 36 products with a quarter of the multiplications, and transformed
+   back to 4x4 outputs. With d, g, y for a tile, its weights and its outputs,
+
+       y = At (G g Gt . Bt d B) A,
+
+   the gradients are the transposes: by_g = Gt ((A by_y At) . (Bt d B)) G, summed over tiles before
+   the outer transform, and by_d = B ((G g Gt) . (A by_y At)) Bt, summed where tiles overlap.
+
+   A convolution's bias is left out: the norm behind it takes it out again.
+
+   With bf16, the 36 products multiply bfloat16 numbers and add them up in float32; everything else
+   is float32. Where the instructions are missing, HAS_BF16 is 0.
+*/
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__AVX512F__)
+#define LANES 16
+#elif defined(__AVX__)
+#define LANES 8
+#else
+#define LANES 4
+#endif
+
+#if defined(__AVX512BF16__) && defined(__AVX512F__)
+#define HAS_BF16 1
+#include <immintrin.h>
+#else
+#define HAS_BF16 0
+#endif
+
+#define INLINE static inline __attribute__((always_inline))
+#define POINTS 36
+
+typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef int32_t ivec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef int64_t size;
+
+typedef struct {
+    size channels, image, padding, width, depth, classes, bf16;
+    float eps;
+} Plan;
+
+INLINE vec load(const float *p) { return *(const vec *)p; }
+INLINE void store(float *p, vec v) { *(vec *)p = v; }
+INLINE vec all(float x) { return x - (vec){0}; }
+INLINE vec where_positive(vec test, vec value) { return (vec)((ivec)value & (test > 0)); }
+
+/* ---------------------------------------------------------------- sizes */
+
+/* height = width of block i's convolution */
+INLINE size side(const Plan *p, size i) { return (p->image + 2 * (p->padding - 1)) >> i; }
+INLINE size tiles(const Plan *p, size i) { return (side(p, i) + 3) / 4; }
+/* of the inputs of block i >= 1, with the zeros around them */
+INLINE size padded(const Plan *p, size i) { return 4 * tiles(p, i) + 2; }
+INLINE size taps(const Plan *p) { return 9 * p->channels; }
+INLINE size features(const Plan *p) {
+    size s = side(p, p->depth);
+    return s * s * p->width;
+}
+/* tiles of a piece in block i, even since bfloat16 numbers go in pairs */
+INLINE size many(const Plan *p, size i, size n) {
+    size t = n * tiles(p, i) * tiles(p, i);
+    return t + t % 2;
+}
+/* from one point's numbers to the next's: off the power of two, so that caches keep both */
+INLINE size stride(const Plan *p, size i, size n) { return many(p, i, n) * p->width + 16; }
+/* of a panel of columns: as many accumulators as there are registers for */
+INLINE size panel(size width) {
+    if (LANES == 16 && width % 64 == 0) return 64;
+    if (LANES == 16 && width % 32 == 0) return 32;
+    return 16;
+}
+
+/* the next `count` numbers of a buffer, on a cache line of their own */
+INLINE float *take(float *base, size *used, size count) {
+    float *found = base + *used;
+    *used += (count + 15) / 16 * 16;
+    return found;
+}
+
+/* what `trustdd_prepare` makes of the parameters */
+typedef struct {
+    float *first;          /* [taps, width] */
+    float *forward[16];    /* per block: 36 of [width in, width out], in panels of columns */
+    float *backward[16];   /* 36 of [width out, width in], likewise */
+    float *linear;         /* [classes, features], channels last */
+} Prepared;
+
+static size prepared_at(const Plan *p, float *base, Prepared *at) {
+    size used = 0, square = POINTS * p->width * p->width;
+    at->first = take(base, &used, taps(p) * p->width);
+    for (size i = 1; i < p->depth; i++) {
+        at->forward[i] = take(base, &used, square);
+        at->backward[i] = take(base, &used, square);
+    }
+    at->linear = take(base, &used, p->classes * features(p));
+    return used;
+}
+
+/* what a lane adds up over its pieces */
+typedef struct {
+    float *first;       /* [taps, width] */
+    float *weight[16];  /* per block: 36 of [width in, width out] */
+    float *scale[16], *shift[16];
+    float *linear, *bias;
+} Sums;
+
+static size sums_at(const Plan *p, float *base, Sums *at) {
+    size used = 0;
+    at->first = take(base, &used, taps(p) * p->width);
+    for (size i = 1; i < p->depth; i++)
+        at->weight[i] = take(base, &used, POINTS * p->width * p->width);
+    for (size i = 0; i < p->depth; i++) {
+        at->scale[i] = take(base, &used, p->width);
+        at->shift[i] = take(base, &used, p->width);
+    }
+    at->linear = take(base, &used, p->classes * features(p));
+    at->bias = take(base, &used, p->classes);
+    return used;
+}
+
+/* a piece's numbers */
+typedef struct {
+    float *patches;                   /* [n, pixels, taps] */
+    float *outputs[16];               /* of block i's convolution, [n, h, w, width] */
+    float *mean[16], *deviation[16];  /* [n, width]; one over the standard deviation */
+    float *inputs[16];                /* block i's, transformed: 36 of [tiles, width] */
+    float *around;                    /* inputs with zeros around them, or their gradient */
+    float *products;                  /* 36 of [tiles, width] */
+    float *others;                    /* likewise */
+    float *embedded;                  /* [n, features] */
+    float *by_embedded;
+    float *by_logits;                 /* [n, classes] */
+} Work;
+
+static size work_at(const Plan *p, float *base, size n, int gradients, Work *at) {
+    size used = 0, around = 0, square = 0;
+    at->patches = take(base, &used, (gradients ? n : 1) * side(p, 0) * side(p, 0) * taps(p));
+    for (size i = 0; i < p->depth; i++) {
+        at->outputs[i] = take(base, &used, n * side(p, i) * side(p, i) * p->width);
+        at->mean[i] = take(base, &used, n * p->width);
+        at->deviation[i] = take(base, &used, n * p->width);
+        if (i == 0) continue;
+        at->inputs[i] = take(base, &used, POINTS * stride(p, i, n));
+        if (n * padded(p, i) * padded(p, i) * p->width > around)
+            around = n * padded(p, i) * padded(p, i) * p->width;
+        if (POINTS * stride(p, i, n) > square) square = POINTS * stride(p, i, n);
+    }
+    at->around = take(base, &used, around);
+    at->products = take(base, &used, square);
+    at->others = take(base, &used, gradients ? square : 0);
+    at->embedded = take(base, &used, n * features(p));
+    at->by_embedded = take(base, &used, n * features(p));
+    at->by_logits = take(base, &used, n * p->classes);
+    return used;
+}
+
+/* ---------------------------------------------------------------- products */
+
+/* c[i, j] = or += sum over k of a[i, k] b[k, j], for `mr` rows and `nv` vectors of columns, held in
+   registers; a's rows and columns may lie any distance apart */
+INLINE void corner(
+    const int mr, const int nv, const int add, size depth, const float *restrict a, size by_row,
+    size by_column, const float *restrict b, size b_row, float *restrict c, size c_row) {
+    vec sum[14][4];
+#pragma GCC unroll 16
+    for (int i = 0; i < mr; i++)
+#pragma GCC unroll 4
+        for (int j = 0; j < nv; j++) sum[i][j] = add ? load(c + i * c_row + j * LANES) : all(0);
+    for (size k = 0; k < depth; k++) {
+        vec row[4];
+#pragma GCC unroll 4
+        for (int j = 0; j < nv; j++) row[j] = load(b + k * b_row + j * LANES);
+#pragma GCC unroll 16
+        for (int i = 0; i < mr; i++) {
+            float x = a[i * by_row + k * by_column];
+#pragma GCC unroll 4
+            for (int j = 0; j < nv; j++) sum[i][j] += x * row[j];
+        }
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < mr; i++)
+#pragma GCC unroll 4
+        for (int j = 0; j < nv; j++) store(c + i * c_row + j * LANES, sum[i][j]);
+}
+
+INLINE void columns(
+    const int mr, const int nv, const int add, size rows, size depth, const float *a, size by_row,
+    size by_column, const float *b, size b_row, float *c, size c_row) {
+    size i = 0;
+#define STEP(r) \
+    for (; i + r <= rows; i += r) \
+        corner(r, nv, add, depth, a + i * by_row, by_row, by_column, b, b_row, c + i * c_row, c_row)
+    STEP(mr);
+    STEP(3);
+    STEP(2);
+    STEP(1);
+#undef STEP
+}
+
+/* A product with a matrix of `width` columns, whose panels lie `b_panel` apart. */
+INLINE void product(
+    const int add, size rows, size width, size depth, const float *a, size by_row, size by_column,
+    const float *b, size b_row, size b_panel, float *c, size c_row) {
+    size p = panel(width);
+    for (size j = 0; j < width / p; j++, b += b_panel, c += p) {
+#if LANES == 16
+        if (p == 64)
+            columns(6, 4, add, rows, depth, a, by_row, by_column, b, b_row, c, c_row);
+        else if (p == 32)
+            columns(12, 2, add, rows, depth, a, by_row, by_column, b, b_row, c, c_row);
+        else
+            columns(12, 1, add, rows, depth, a, by_row, by_column, b, b_row, c, c_row);
+#elif LANES == 8
+        columns(6, 2, add, rows, depth, a, by_row, by_column, b, b_row, c, c_row);
+#else
+        columns(6, 4, add, rows, depth, a, by_row, by_column, b, b_row, c, c_row);
+#endif
+    }
+}
+
+/* a as [rows, depth], b in panels */
+static void times(
+    size rows, size width, size depth, const float *a, const float *b, float *c) {
+    product(0, rows, width, depth, a, depth, 1, b, panel(width), depth * panel(width), c, width);
+}
+
+/* c += a transposed times b: a as [depth, rows], b as [depth, width] */
+static void add_outer(
+    size rows, size width, size depth, const float *a, const float *b, float *c) {
+    product(1, rows, width, depth, a, 1, rows, b, width, panel(width), c, width);
+}
+
+/* ---------------------------------------------------------------- bfloat16 */
+
+#if HAS_BF16
+
+/* The bfloat16 matrix a [rows, depth] times b, whose rows lie in pairs, [depth / 2, width, 2], in
+   panels; or, transposed, a as [depth / 2, rows, 2]: either way two numbers along `depth` are one
+   word, and words are what the strides count. */
+INLINE void low_corner(
+    const int mr, const int nv, const int add, size depth, const int32_t *restrict a, size by_row,
+    size by_column, const int32_t *restrict b, size b_row, float *restrict c, size c_row) {
+    __m512 sum[14][4];
+#pragma GCC unroll 16
+    for (int i = 0; i < mr; i++)
+#pragma GCC unroll 4
+        for (int j = 0; j < nv; j++)
+            sum[i][j] = add ? _mm512_loadu_ps(c + i * c_row + j * LANES) : _mm512_setzero_ps();
+    for (size k = 0; k < depth / 2; k++) {
+        __m512i row[4];
+#pragma GCC unroll 4
+        for (int j = 0; j < nv; j++) row[j] = _mm512_loadu_si512(b + k * b_row + j * LANES);
+#pragma GCC unroll 16
+        for (int i = 0; i < mr; i++) {
+            __m512i x = _mm512_set1_epi32(a[i * by_row + k * by_column]);
+#pragma GCC unroll 4
+            for (int j = 0; j < nv; j++)
+                sum[i][j] = _mm512_dpbf16_ps(sum[i][j], (__m512bh)x, (__m512bh)row[j]);
+        }
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < mr; i++)
+#pragma GCC unroll 4
+        for (int j = 0; j < nv; j++) _mm512_storeu_ps(c + i * c_row + j * LANES, sum[i][j]);
+}
+
+INLINE void low_columns(
+    const int mr, const int nv, const int add, size rows, size depth, const int32_t *a, size by_row,
+    size by_column, const int32_t *b, size b_row, float *c, size c_row) {
+    size i = 0;
+#define STEP(r) \
+    for (; i + r <= rows; i += r) \
+        low_corner( \
+            r, nv, add, depth, a + i * by_row, by_row, by_column, b, b_row, c + i * c_row, c_row)
+    STEP(mr);
+    STEP(3);
+    STEP(2);
+    STEP(1);
+#undef STEP
+}
+
+INLINE void low_product(
+    const int add, size rows, size width, size depth, const int32_t *a, size by_row,
+    size by_column, const int32_t *b, size b_row, size b_panel, float *c, size c_row) {
+    size p = panel(width);
+    for (size j = 0; j < width / p; j++, b += b_panel, c += p) {
+        if (p == 64)
+            low_columns(6, 4, add, rows, depth, a, by_row, by_column, b, b_row, c, c_row);
+        else if (p == 32)
+            low_columns(12, 2, add, rows, depth, a, by_row, by_column, b, b_row, c, c_row);
+        else
+            low_columns(12, 1, add, rows, depth, a, by_row, by_column, b, b_row, c, c_row);
+    }
+}
+
+static void low_times(
+    size rows, size width, size depth, const float *a, const float *b, float *c) {
+    low_product(
+        0, rows, width, depth, (const int32_t *)a, depth / 2, 1, (const int32_t *)b, panel(width),
+        depth / 2 * panel(width), c, width);
+}
+
+static void low_add_outer(
+    size rows, size width, size depth, const float *a, const float *b, float *c) {
+    low_product(
+        1, rows, width, depth, (const int32_t *)a, 1, rows, (const int32_t *)b, width, panel(width),
+        c, width);
+}
+
+/* two vectors as bfloat16, one behind the other */
+INLINE __m512i beside(vec first, vec second) {
+    return (__m512i)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first);
+}
+
+/* two vectors as bfloat16, number by number: the first's in the lower halves */
+INLINE __m512i paired(vec first, vec second) {
+    const __m512i order = _mm512_set_epi16(
+        31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20, 4,
+        19, 3, 18, 2, 17, 1, 16, 0);
+    return _mm512_permutexvar_epi16(order, beside(first, second));
+}
+
+#endif
+
+/* ---------------------------------------------------------------- Winograd's transforms */
+
+/* Polynomials are multiplied by their values at 0, infinity and four points between: -a, a, -b, b.
+   With a = 1/sqrt(2), b = sqrt(2) rounding errors are half of those of the usual 1 and 2. */
+#define PA 0.70710678118654752f
+#define PB 1.41421356237309505f
+#define A2 0.5f /* a^2 */
+#define B2 2.0f
+#define FA (-1.5f) /* 2 a^2 (a^2 - b^2): what a's and -a's weights are divided by */
+#define FB 6.0f
+
+/* along one dimension, between vectors `step` apart */
+INLINE void input_1d(vec *to, const vec *d, const int step) {
+    vec d1 = d[step], d2 = d[2 * step], d3 = d[3 * step], d4 = d[4 * step];
+    vec even = d4 - B2 * d2, odd = PA * (d3 - B2 * d1);
+    vec far = d4 - A2 * d2, lead = PB * (d3 - A2 * d1);
+    to[0] = A2 * B2 * d[0] - (A2 + B2) * d2 + d4;
+    to[step] = even + odd;
+    to[2 * step] = even - odd;
+    to[3 * step] = far + lead;
+    to[4 * step] = far - lead;
+    to[5 * step] = A2 * B2 * d1 - (A2 + B2) * d3 + d[5 * step];
+}
+
+/* its transpose */
+INLINE void by_input_1d(vec *to, const vec *v, const int step) {
+    vec v0 = v[0], v5 = v[5 * step];
+    vec sum = v[step] + v[2 * step], gap = PA * (v[step] - v[2 * step]);
+    vec total = v[3 * step] + v[4 * step], lead = PB * (v[3 * step] - v[4 * step]);
+    to[0] = A2 * B2 * v0;
+    to[step] = A2 * B2 * v5 - B2 * gap - A2 * lead;
+    to[2 * step] = -(A2 + B2) * v0 - B2 * sum - A2 * total;
+    to[3 * step] = gap + lead - (A2 + B2) * v5;
+    to[4 * step] = v0 + sum + total;
+    to[5 * step] = v5;
+}
+
+INLINE void output_1d(vec *to, const vec *m, const int from, const int step) {
+    vec sum = m[from] + m[2 * from], gap = PA * (m[from] - m[2 * from]);
+    vec total = m[3 * from] + m[4 * from], lead = PB * (m[3 * from] - m[4 * from]);
+    to[0] = m[0] + sum + total;
+    to[step] = gap + lead;
+    to[2 * step] = A2 * sum + B2 * total;
+    to[3 * step] = A2 * gap + B2 * lead + m[5 * from];
+}
+
+/* its transpose */
+INLINE void by_output_1d(vec *to, const vec *y, const int from, const int step) {
+    vec y0 = y[0], y1 = y[from], y2 = y[2 * from], y3 = y[3 * from];
+    vec even = y0 + A2 * y2, odd = PA * (y1 + A2 * y3);
+    vec far = y0 + B2 * y2, lead = PB * (y1 + B2 * y3);
+    to[0] = y0;
+    to[step] = even + odd;
+    to[2 * step] = even - odd;
+    to[3 * step] = far + lead;
+    to[4 * step] = far - lead;
+    to[5 * step] = y3;
+}
+
+INLINE void weight_1d(vec *to, const vec *g, const int from, const int step) {
+    vec g0 = g[0], g1 = g[from], g2 = g[2 * from];
+    vec even = (g0 + A2 * g2) / FA, odd = g1 * (PA / FA);
+    vec far = (g0 + B2 * g2) / FB, lead = g1 * (PB / FB);
+    to[0] = g0 / (A2 * B2);
+    to[step] = even + odd;
+    to[2 * step] = even - odd;
+    to[3 * step] = far + lead;
+    to[4 * step] = far - lead;
+    to[5 * step] = g2;
+}
+
+/* its transpose */
+INLINE void by_weight_1d(vec *to, const vec *u, const int from, const int step) {
+    vec sum = (u[from] + u[2 * from]) / FA, gap = (u[from] - u[2 * from]) * (PA / FA);
+    vec total = (u[3 * from] + u[4 * from]) / FB, lead = (u[3 * from] - u[4 * from]) * (PB / FB);
+    to[0] = u[0] / (A2 * B2) + sum + total;
+    to[step] = gap + lead;
+    to[2 * step] = A2 * sum + B2 * total + u[5 * from];
+}
+
+#define EACH(i, n) _Pragma("GCC unroll 6") for (int i = 0; i < n; i++)
+
+INLINE void input_2d(vec *d) {
+    EACH(i, 6) input_1d(d + i, d + i, 6);
+    EACH(i, 6) input_1d(d + 6 * i, d + 6 * i, 1);
+}
+
+INLINE void by_input_2d(vec *v) {
+    EACH(i, 6) by_input_1d(v + i, v + i, 6);
+    EACH(i, 6) by_input_1d(v + 6 * i, v + 6 * i, 1);
+}
+
+/* [6, 6] -> [4, 4] */
+INLINE void output_2d(vec *y, const vec *m) {
+    vec half[24];
+    EACH(i, 6) output_1d(half + i, m + i, 6, 6);
+    EACH(i, 4) output_1d(y + 4 * i, half + 6 * i, 1, 1);
+}
+
+/* [4, 4] -> [6, 6] */
+INLINE void by_output_2d(vec *m, const vec *y) {
+    vec half[24];
+    EACH(i, 4) by_output_1d(half + i, y + i, 4, 4);
+    EACH(i, 6) by_output_1d(m + 6 * i, half + 4 * i, 1, 1);
+}
+
+/* [3, 3] -> [6, 6] */
+INLINE void weight_2d(vec *u, const vec *g) {
+    vec half[18];
+    EACH(i, 3) weight_1d(half + i, g + i, 3, 3);
+    EACH(i, 6) weight_1d(u + 6 * i, half + 3 * i, 1, 1);
+}
+
+/* [6, 6] -> [3, 3] */
+INLINE void by_weight_2d(vec *g, const vec *u) {
+    vec half[18];
+    EACH(i, 6) by_weight_1d(half + i, u + i, 6, 6);
+    EACH(i, 3) by_weight_1d(g + 3 * i, half + 6 * i, 1, 1);
+}
+
+/* where a tile lies */
+typedef struct {
+    size image, row, column;
+} Place;
+
+INLINE Place place(const Plan *p, size i, size t) {
+    size s = tiles(p, i);
+    return (Place){t / (s * s), t / s % s, t % s};
+}
+
+/* Transformed tiles t and t + 1, of one vector of channels, to where the products read them: as
+   float32 [36, tiles, width]; as bfloat16 behind each other, [36, tiles, width], and behind that in
+   pairs of tiles, [36, tiles / 2, width, 2]. */
+INLINE void keep(const Plan *p, size i, size n, size t, size c, const vec *first, const vec *second,
+                 int two, float *to) {
+    size jump = stride(p, i, n), width = p->width;
+    if (!p->bf16) {
+        for (int q = 0; q < POINTS; q++) store(to + q * jump + t * width + c, first[q]);
+        if (two)
+            for (int q = 0; q < POINTS; q++) store(to + q * jump + (t + 1) * width + c, second[q]);
+        return;
+    }
+#if HAS_BF16
+    size half = many(p, i, n) * width / 2;
+    for (int q = 0; q < POINTS; q++) {
+        float *own = to + q * jump;
+        __m512i one = beside(first[q], second[q]);
+        _mm256_storeu_si256((void *)(own + (t * width + c) / 2), _mm512_castsi512_si256(one));
+        _mm256_storeu_si256(
+            (void *)(own + ((t + 1) * width + c) / 2), _mm512_extracti64x4_epi64(one, 1));
+        _mm512_storeu_si512(own + half + t / 2 * width + c, paired(first[q], second[q]));
+    }
+#endif
+}
+
+/* inputs with zeros around them -> `inputs` */
+static void transform_inputs(const Plan *p, size i, size n, const float *around, float *inputs) {
+    size s = padded(p, i), width = p->width, count = n * tiles(p, i) * tiles(p, i);
+    for (size t = 0; t < count; t += 2)
+        for (size c = 0; c < width; c += LANES) {
+            vec d[2][POINTS];
+            for (int q = 0; q < 2; q++) {
+                if (t + q == count) {
+                    memset(d[q], 0, sizeof d[q]);
+                    continue;
+                }
+                Place at = place(p, i, t + q);
+                const float *from =
+                    around + ((at.image * s + 4 * at.row) * s + 4 * at.column) * width + c;
+                EACH(y, 6) EACH(x, 6) d[q][6 * y + x] = load(from + (y * s + x) * width);
+                input_2d(d[q]);
+            }
+            keep(p, i, n, t, c, d[0], d[1], t + 1 < count, inputs);
+        }
+}
+
+/* the gradient of `inputs` -> that of the inputs with zeros around them */
+static void untransform_inputs(
+    const Plan *p, size i, size n, const float *by_inputs, float *around) {
+    size s = padded(p, i), width = p->width, jump = stride(p, i, n);
+    size count = n * tiles(p, i) * tiles(p, i);
+    memset(around, 0, n * s * s * width * sizeof(float));
+    for (size t = 0; t < count; t++) {
+        Place at = place(p, i, t);
+        float *to = around + ((at.image * s + 4 * at.row) * s + 4 * at.column) * width;
+        for (size c = 0; c < width; c += LANES) {
+            vec v[POINTS];
+            for (int q = 0; q < POINTS; q++) v[q] = load(by_inputs + q * jump + t * width + c);
+            by_input_2d(v);
+            EACH(y, 6) EACH(x, 6) {
+                float *own = to + (y * s + x) * width + c;
+                store(own, load(own) + v[6 * y + x]);
+            }
+        }
+    }
+}
+
+INLINE size least(size a, size b) { return a < b ? a : b; }
+
+static void transform_outputs(
+    const Plan *p, size i, size n, const float *products, float *outputs) {
+    size s = side(p, i), width = p->width, jump = stride(p, i, n);
+    size count = n * tiles(p, i) * tiles(p, i);
+    for (size t = 0; t < count; t++) {
+        Place at = place(p, i, t);
+        size high = least(4, s - 4 * at.row), wide = least(4, s - 4 * at.column);
+        float *to = outputs + ((at.image * s + 4 * at.row) * s + 4 * at.column) * width;
+        for (size c = 0; c < width; c += LANES) {
+            vec m[POINTS], y[16];
+            for (int q = 0; q < POINTS; q++) m[q] = load(products + q * jump + t * width + c);
+            output_2d(y, m);
+            for (size a = 0; a < high; a++)
+                for (size b = 0; b < wide; b++) store(to + (a * s + b) * width + c, y[4 * a + b]);
+        }
+    }
+}
+
+/* the gradient of the outputs -> that of `products` */
+static void untransform_outputs(
+    const Plan *p, size i, size n, const float *by_outputs, float *products) {
+    size s = side(p, i), width = p->width, count = n * tiles(p, i) * tiles(p, i);
+    for (size t = 0; t < count; t += 2)
+        for (size c = 0; c < width; c += LANES) {
+            vec m[2][POINTS], y[16];
+            for (int q = 0; q < 2; q++) {
+                if (t + q == count) {
+                    memset(m[q], 0, sizeof m[q]);
+                    continue;
+                }
+                Place at = place(p, i, t + q);
+                size high = least(4, s - 4 * at.row), wide = least(4, s - 4 * at.column);
+                const float *from =
+                    by_outputs + ((at.image * s + 4 * at.row) * s + 4 * at.column) * width + c;
+                if (high == 4 && wide == 4) {
+                    EACH(a, 4) EACH(b, 4) y[4 * a + b] = load(from + (a * s + b) * width);
+                } else {
+                    for (size a = 0; a < 4; a++)
+                        for (size b = 0; b < 4; b++)
+                            y[4 * a + b] = a < high && b < wide
+                                ? load(from + (a * s + b) * width) : all(0);
+                }
+                by_output_2d(m[q], y);
+            }
+            keep(p, i, n, t, c, m[0], m[1], t + 1 < count, products);
+        }
+}
+
+/* ---------------------------------------------------------------- weights */
+
+INLINE size in_panels(size width, size depth, size k, size j) {
+    size w = panel(width);
+    return j / w * depth * w + k * w + j % w;
+}
+
+/* One vector of 36 transformed weights to row k, columns j and on, of a matrix in panels. */
+INLINE void keep_weights(const Plan *p, size k, size j, const vec *u, float *to) {
+    size width = p->width, square = width * width;
+    if (!p->bf16) {
+        for (int q = 0; q < POINTS; q++)
+            store(to + q * square + in_panels(width, width, k, j), u[q]);
+        return;
+    }
+#if HAS_BF16
+    /* rows in pairs: even rows are the lower halves of words */
+    for (int q = 0; q < POINTS; q++) {
+        uint16_t *own = (uint16_t *)(to + q * square);
+        __m256i low = (__m256i)_mm512_cvtneps_pbh((__m512)u[q]);
+        uint16_t numbers[LANES];
+        _mm256_storeu_si256((void *)numbers, low);
+        size at = 2 * in_panels(width, width / 2, k / 2, j) + k % 2;
+        for (int l = 0; l < LANES; l++) own[at + 2 * l] = numbers[l];
+    }
+#endif
+}
+
+static void transform_weights(const Plan *p, size i, const float *weight, Prepared *to) {
+    size width = p->width;
+    /* lanes along the outputs for the forward pass, along the inputs for the backward pass */
+    for (int back = 0; back < 2; back++)
+        for (size k = 0; k < width; k++)
+            for (size j = 0; j < width; j += LANES) {
+                vec g[9], u[POINTS];
+                for (int a = 0; a < 9; a++)
+                    for (int l = 0; l < LANES; l++) {
+                        size in = back ? j + l : k, out = back ? k : j + l;
+                        g[a][l] = weight[(out * width + in) * 9 + a];
+                    }
+                weight_2d(u, g);
+                keep_weights(p, k, j, u, back ? to->backward[i] : to->forward[i]);
+            }
+}
+
+/* ---------------------------------------------------------------- the passes */
+
+/* an image's patches, [pixels, taps] */
+static void cut(const Plan *p, const float *image, float *to) {
+    size s = side(p, 0), n = taps(p), have = p->image;
+    for (size y = 0; y < s; y++)
+        for (size x = 0; x < s; x++, to += n) {
+            size top = y - p->padding, left = x - p->padding;
+            int inside = top >= 0 && left >= 0 && top + 3 <= have && left + 3 <= have;
+            for (size c = 0; c < p->channels; c++)
+                for (size a = 0; a < 3; a++) {
+                    const float *from = image + (c * have + top + a) * have + left;
+                    float *own = to + 9 * c + 3 * a;
+                    if (inside) {
+                        own[0] = from[0], own[1] = from[1], own[2] = from[2];
+                        continue;
+                    }
+                    for (size b = 0; b < 3; b++) {
+                        size row = top + a, column = left + b;
+                        int seen = row >= 0 && row < have && column >= 0 && column < have;
+                        own[b] = seen ? from[b] : 0;
+                    }
+                }
+        }
+}
+
+/* One image's outputs [h, w, width], normalised, cut at zero and pooled; `to` is a picture of
+   `row` pixels a row. */
+static void activate(const Plan *p, size i, const float *outputs, const float *scale,
+                     const float *shift, float *mean, float *deviation, float *to, size row) {
+    size s = side(p, i), width = p->width, pixels = s * s;
+    for (size c = 0; c < width; c += LANES) {
+        const float *from = outputs + c;
+        vec sums[4] = {all(0), all(0), all(0), all(0)};
+        size k = 0;
+        for (; k + 4 <= pixels; k += 4) EACH(q, 4) sums[q] += load(from + (k + q) * width);
+        for (; k < pixels; k++) sums[0] += load(from + k * width);
+        vec middle = ((sums[0] + sums[1]) + (sums[2] + sums[3])) / (float)pixels;
+        EACH(q, 4) sums[q] = all(0);
+        for (k = 0; k + 4 <= pixels; k += 4) EACH(q, 4) {
+            vec far = load(from + (k + q) * width) - middle;
+            sums[q] += far * far;
+        }
+        for (; k < pixels; k++) {
+            vec far = load(from + k * width) - middle;
+            sums[0] += far * far;
+        }
+        vec spread = ((sums[0] + sums[1]) + (sums[2] + sums[3])) / (float)pixels + p->eps;
+        for (int l = 0; l < LANES; l++) spread[l] = 1 / sqrtf(spread[l]);
+        store(mean + c, middle);
+        store(deviation + c, spread);
+        vec factor = spread * load(scale + c), offset = load(shift + c) - middle * factor;
+        for (size y = 0; y < s / 2; y++)
+            for (size x = 0; x < s / 2; x++) {
+                const float *own = from + (2 * y * s + 2 * x) * width;
+                vec sum = all(0);
+                EACH(q, 4) {
+                    vec value = load(own + (q / 2 * s + q % 2) * width) * factor + offset;
+                    sum += where_positive(value, value);
+                }
+                store(to + (y * row + x) * width + c, sum * 0.25f);
+            }
+    }
+}
+
+/* The way back: one image's gradient of what `activate` made -> that of the outputs, in their
+   place; adds to the gradients of scale and shift. */
+static void deactivate(const Plan *p, size i, float *outputs, const float *scale,
+                       const float *shift, const float *mean, const float *deviation,
+                       const float *by, size row, float *by_scale, float *by_shift) {
+    size s = side(p, i), width = p->width, even = s / 2 * 2;
+    for (size c = 0; c < width; c += LANES) {
+        float *from = outputs + c;
+        vec middle = load(mean + c), spread = load(deviation + c);
+        vec factor = spread * load(scale + c), offset = load(shift + c) - middle * factor;
+        vec sum[2] = {all(0), all(0)}, dot[2] = {all(0), all(0)};
+        for (size y = 0; y < s / 2; y++)
+            for (size x = 0; x < s / 2; x++) {
+                const float *own = from + (2 * y * s + 2 * x) * width;
+                vec given = load(by + (y * row + x) * width + c) * 0.25f;
+                EACH(q, 4) {
+                    vec value = load(own + (q / 2 * s + q % 2) * width);
+                    vec active = where_positive(value * factor + offset, given);
+                    sum[q % 2] += active;
+                    dot[q % 2] += active * ((value - middle) * spread);
+                }
+            }
+        vec total = sum[0] + sum[1], along = dot[0] + dot[1];
+        store(by_shift + c, load(by_shift + c) + total);
+        store(by_scale + c, load(by_scale + c) + along);
+        total /= (float)(s * s), along /= (float)(s * s);
+        for (size y = 0; y < s; y++)
+            for (size x = 0; x < s; x++) {
+                float *own = from + (y * s + x) * width;
+                vec value = load(own), given = all(0);
+                if (y < even && x < even) {
+                    vec whole = load(by + (y / 2 * row + x / 2) * width + c) * 0.25f;
+                    given = where_positive(value * factor + offset, whole);
+                }
+                store(own, factor * (given - total - (value - middle) * spread * along));
+            }
+    }
+}
+
+static void forward(const Plan *p, const float *const *parameters, const Prepared *ready, size n,
+                    const float *images, int gradients, const Work *w) {
+    size width = p->width;
+    for (size i = 0; i < p->depth; i++) {
+        size s = side(p, i), picture = s * s * width, next = padded(p, i + 1), jump = stride(p, i, n);
+        const float *scale = parameters[4 * i + 2], *shift = parameters[4 * i + 3];
+        int last = i + 1 == p->depth;
+        if (i > 0) {
+            transform_inputs(p, i, n, w->around, w->inputs[i]);
+            for (size q = 0; q < POINTS; q++) {
+                const float *a = w->inputs[i] + q * jump, *b = ready->forward[i] + q * width * width;
+#if HAS_BF16
+                if (p->bf16) {
+                    low_times(many(p, i, n), width, width, a, b, w->products + q * jump);
+                    continue;
+                }
+#endif
+                times(many(p, i, n), width, width, a, b, w->products + q * jump);
+            }
+            transform_outputs(p, i, n, w->products, w->outputs[i]);
+        }
+        if (!last) memset(w->around, 0, n * next * next * width * sizeof(float));
+        for (size k = 0; k < n; k++) {
+            if (i == 0) {
+                float *own = w->patches + (gradients ? k : 0) * s * s * taps(p);
+                cut(p, images + k * p->channels * p->image * p->image, own);
+                times(s * s, width, taps(p), own, ready->first, w->outputs[0] + k * picture);
+            }
+            float *to = last ? w->embedded + k * features(p)
+                             : w->around + ((k * next + 1) * next + 1) * width;
+            activate(p, i, w->outputs[i] + k * picture, scale, shift, w->mean[i] + k * width,
+                     w->deviation[i] + k * width, to, last ? s / 2 : next);
+        }
+    }
+}
+
+static void backward(const Plan *p, const float *const *parameters, const Prepared *ready, size n,
+                     const Work *w, const Sums *sums) {
+    size width = p->width;
+    const float *by = w->by_embedded;
+    size row = side(p, p->depth), picture = row * row * width;
+    for (size i = p->depth - 1; i >= 0; i--) {
+        size s = side(p, i), pixels = s * s, jump = stride(p, i, n);
+        for (size k = 0; k < n; k++) {
+            float *outputs = w->outputs[i] + k * pixels * width;
+            deactivate(p, i, outputs, parameters[4 * i + 2], parameters[4 * i + 3],
+                       w->mean[i] + k * width, w->deviation[i] + k * width, by + k * picture, row,
+                       sums->scale[i], sums->shift[i]);
+            /* a few pixels at a time, which stay in the cache */
+            for (size q = 0; i == 0 && q < pixels; q += 256)
+                add_outer(taps(p), width, least(256, pixels - q),
+                          w->patches + (k * pixels + q) * taps(p), outputs + q * width,
+                          sums->first);
+        }
+        if (i == 0) break;
+        untransform_outputs(p, i, n, w->outputs[i], w->products);
+        for (size q = 0; q < POINTS; q++) {
+            const float *a = w->inputs[i] + q * jump, *b = w->products + q * jump;
+            const float *back = ready->backward[i] + q * width * width;
+            float *sum = sums->weight[i] + q * width * width, *to = w->others + q * jump;
+            size count = many(p, i, n);
+#if HAS_BF16
+            if (p->bf16) {
+                size half = count * width / 2;
+                low_add_outer(width, width, count, a + half, b + half, sum);
+                low_times(count, width, width, b, back, to);
+                continue;
+            }
+#endif
+            add_outer(width, width, n * tiles(p, i) * tiles(p, i), a, b, sum);
+            times(count, width, width, b, back, to);
+        }
+        untransform_inputs(p, i, n, w->others, w->around);
+        row = padded(p, i), picture = row * row * width;
+        by = w->around + (row + 1) * width;
+    }
+}
+
+/* logits, and their gradient on the way back */
+static void classify(const Plan *p, const float *bias, const Prepared *ready, size n,
+                     const float *targets, const float *weights, float *logits, const Work *w,
+                     const Sums *sums) {
+    size d = features(p), classes = p->classes;
+    for (size k = 0; k < n; k++) {
+        const float *own = w->embedded + k * d;
+        float *out = logits + k * classes, most = -INFINITY, total = 0;
+        for (size j = 0; j < classes; j++) {
+            const float *row = ready->linear + j * d;
+            vec sum = all(0);
+            for (size f = 0; f < d; f += LANES) sum += load(own + f) * load(row + f);
+            float value = 0;
+            for (int l = 0; l < LANES; l++) value += sum[l];
+            out[j] = value + bias[j];
+            if (out[j] > most) most = out[j];
+        }
+        if (!sums) continue;
+        float *by = w->by_logits + k * classes, *back = w->by_embedded + k * d;
+        for (size j = 0; j < classes; j++) total += by[j] = expf(out[j] - most);
+        memset(back, 0, d * sizeof(float));
+        for (size j = 0; j < classes; j++) {
+            by[j] = (by[j] / total - targets[k * classes + j]) * weights[k];
+            sums->bias[j] += by[j];
+            const float *row = ready->linear + j * d;
+            float *sum = sums->linear + j * d;
+            for (size f = 0; f < d; f += LANES) {
+                store(sum + f, load(sum + f) + by[j] * load(own + f));
+                store(back + f, load(back + f) + by[j] * load(row + f));
+            }
+        }
+    }
+}
+
+/* ---------------------------------------------------------------- what Python calls */
+
+int trustdd_has_bf16(void) { return HAS_BF16; }
+
+size trustdd_prepared_floats(const Plan *p) { return prepared_at(p, 0, &(Prepared){0}); }
+size trustdd_sums_floats(const Plan *p) { return sums_at(p, 0, &(Sums){0}); }
+size trustdd_work_floats(const Plan *p, size n, int gradients) {
+    return work_at(p, 0, n, gradients, &(Work){0});
+}
+
+/* between `parameters()` order, [classes, width, s, s], and channels last */
+static void reorder(const Plan *p, const float *from, float *to, int back) {
+    size width = p->width, s = side(p, p->depth), spots = s * s;
+    for (size j = 0; j < p->classes; j++)
+        for (size c = 0; c < width; c++)
+            for (size k = 0; k < spots; k++) {
+                size first = (j * width + c) * spots + k, last = (j * spots + k) * width + c;
+                if (back) to[first] = from[last];
+                else to[last] = from[first];
+            }
+}
+
+void trustdd_prepare(const Plan *p, const float *const *parameters, float *base) {
+    Prepared to;
+    size width = p->width, n = taps(p);
+    prepared_at(p, base, &to);
+    for (size k = 0; k < n; k++)
+        for (size j = 0; j < width; j++)
+            to.first[in_panels(width, n, k, j)] = parameters[0][j * n + k];
+    for (size i = 1; i < p->depth; i++) transform_weights(p, i, parameters[4 * i], &to);
+    reorder(p, parameters[4 * p->depth], to.linear, 0);
+}
+
+/* A piece of a batch: its logits [n, classes] and, where there are `sums`, its share of the
+   gradients, added to them; where there is `embedded`, features in the usual order. */
+void trustdd_piece(const Plan *p, const float *const *parameters, float *prepared, size n,
+                   const float *images, const float *targets, const float *weights, float *logits,
+                   float *embedded, float *sums, float *work) {
+    Prepared ready;
+    Sums to;
+    Work w;
+    prepared_at(p, prepared, &ready);
+    work_at(p, work, n, sums != 0, &w);
+    if (sums) sums_at(p, sums, &to);
+    forward(p, parameters, &ready, n, images, sums != 0, &w);
+    classify(p, parameters[4 * p->depth + 1], &ready, n, targets, weights, logits, &w,
+             sums ? &to : 0);
+    if (embedded) {
+        Plan rows = *p;
+        rows.classes = n;
+        reorder(&rows, w.embedded, embedded, 1);
+    }
+    if (sums) backward(p, parameters, &ready, n, &w, &to);
+}
+
+/* the sums of all pieces -> gradients in `parameters()` order, but a convolution's bias, which is
+   left as it is */
+void trustdd_finish(const Plan *p, float *sums, float *const *gradients) {
+    Sums from;
+    size width = p->width, n = taps(p), square = width * width;
+    sums_at(p, sums, &from);
+    for (size k = 0; k < n; k++)
+        for (size j = 0; j < width; j++) gradients[0][j * n + k] = from.first[k * width + j];
+    for (size i = 0; i < p->depth; i++) {
+        memcpy(gradients[4 * i + 2], from.scale[i], width * sizeof(float));
+        memcpy(gradients[4 * i + 3], from.shift[i], width * sizeof(float));
+        if (i == 0) continue;
+        for (size c = 0; c < width; c++)
+            for (size k = 0; k < width; k += LANES) {
+                vec u[POINTS], g[9];
+                for (int q = 0; q < POINTS; q++)
+                    u[q] = load(from.weight[i] + q * square + c * width + k);
+                by_weight_2d(g, u);
+                for (int a = 0; a < 9; a++)
+                    for (int l = 0; l < LANES; l++)
+                        gradients[4 * i][((k + l) * width + c) * 9 + a] = g[a][l];
+            }
+    }
+    reorder(p, from.linear, gradients[4 * p->depth], 1);
+    memcpy(gradients[4 * p->depth + 1], from.bias, p->classes * sizeof(float));
+}
