@@ -68,7 +68,8 @@ def matching_step(
         def loss(logits: Tensor, slot: int = slot) -> Tensor:
             if labels is None:
                 return uniform_loss(logits)
-            return F.cross_entropy(logits, torch.full((len(logits),), labels[slot]))
+            target = torch.full((len(logits),), labels[slot], device=logits.device)
+            return F.cross_entropy(logits, target)
 
         of_real = torch.autograd.grad(loss(network(seen)), parameters)
         of_real = [g.detach().clone() for g in of_real]

@@ -4,11 +4,13 @@
     python benchmarks/speed.py --settings digits --repeats 9
     python benchmarks/speed.py --device cuda
 
-The plain way is `benchmarks/plain.py`. The two take turns, repeat by repeat, on the same numbers,
-and the ratio is taken within each repeat; shown are its median and range. Before that, the first
-results are compared: distance and gradients must agree. Where bfloat16 plays a part it takes its
-turn as well, and the cosine of its gradient with the plain one is shown. Peak memory is measured in
-processes of their own, above what the process held before.
+The plain way is `benchmarks/plain.py`. Each way has a process of its own, set up as its users would
+set it up (the package keeps freed memory, see `trustdd.memory`; a plain program does not know of
+that). They take turns, repeat by repeat, on the same numbers, and the ratio is taken within each
+repeat; shown are its median and range. Before that, the first results are compared: distance and
+gradients must agree. Where bfloat16 plays a part it takes its turn as well, and the cosine of its
+gradient with the plain one is shown. Peak memory is measured in further processes, above what the
+process held before.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import multiprocessing
 import os
 import platform
 import statistics
@@ -25,6 +28,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +46,11 @@ from trustdd.training import fit
 from trustdd.trajectory_matching import trajectory_loss
 
 Work = Callable[[], Any]
+#: who takes turns; `plain` is what the others are compared with
+WAYS = ("plain", "ours", "bf16")
 #: what the time is split into → parts of the names that PyTorch's profiler gives
 KINDS = {
+    "compiled passes": ("trustdd",),
     "convolution": ("conv",),
     "norm": ("group_norm",),
     "ReLU and pooling": (
@@ -149,12 +156,15 @@ class Problem:
         synthetic = (self.synthetic if labelled else self.outliers).detach().requires_grad_()
         seen = [augment(own) for augment, own in zip(self.augments, synthetic, strict=True)]
         real = [augment(own) for augment, own in zip(self.augments, self.real, strict=True)]
-        one_hot = torch.eye(self.setting.classes, device=self.device)
-        targets = one_hot if labelled else one_hot.mean(1, keepdim=True).expand_as(one_hot)
         total = grouped_matching_loss(
-            self.ours, real, torch.cat(seen), targets, precision=precision
+            self.ours, real, torch.cat(seen), self._targets(labelled), precision=precision
         )
         return total.detach(), torch.autograd.grad(total, synthetic)[0]
+
+    def _targets(self, labelled: bool) -> Tensor:
+        """What each class's images, or each slot's outliers, are to be taken for."""
+        one_hot = torch.eye(self.setting.classes, device=self.device)
+        return one_hot if labelled else one_hot.mean(1, keepdim=True).expand_as(one_hot)
 
     def against_float64(self, labelled: bool) -> dict[str, float]:
         """How far either way's gradient is from the plain way's in double precision.
@@ -174,9 +184,7 @@ class Problem:
             copy.deepcopy(self.plain).double(), doubled, seen.double(), labels, as_it_is
         )
         leaf = seen.detach().requires_grad_()
-        one_hot = torch.eye(s.classes, device=self.device)
-        targets = one_hot if labelled else one_hot.mean(1, keepdim=True).expand_as(one_hot)
-        total = grouped_matching_loss(self.ours, real, leaf.flatten(0, 1), targets)
+        total = grouped_matching_loss(self.ours, real, leaf.flatten(0, 1), self._targets(labelled))
         (ours,) = torch.autograd.grad(total, leaf)
         return {
             way: float((found.double() - exact).norm() / exact.norm())
@@ -262,26 +270,29 @@ class Problem:
 
 def main() -> None:
     options = _options().parse_args()
-    torch.set_num_threads(options.threads)
-    keep_freed_memory()
     if options.measure:
         setting, part, way = options.measure
+        _ready(way, options)
         print(_peak_mib(Problem(SETTINGS[setting], torch.device("cpu")).parts()[part][way]))
         return
+    on_cpu = not options.device.startswith("cuda")
     report: dict[str, Any] = {"machine": machine(options), "settings": {}}
-    if not options.device.startswith("cuda"):
+    if on_cpu:
         report["starting"] = {name: _starting(command) for name, command in STARTING.items()}
     for name in options.settings:
-        problem = Problem(SETTINGS[name], torch.device(options.device))
+        workers = {way: _Worker(name, way, options) for way in WAYS}
         rows = []
-        for part, ways in problem.parts().items():
-            rows.append(_compare(part, ways, options))
-            if not options.device.startswith("cuda"):
-                rows[-1]["split"] = {way: _split(work) for way, work in ways.items()}
+        for part, ways in workers["plain"].ask("parts"):
+            taking = {way: workers[way] for way in ways}
+            rows.append(_compare(part, taking, options.repeats))
+            if on_cpu:
+                rows[-1]["split"] = {w: worker.ask("split", part) for w, worker in taking.items()}
                 if part.startswith("matching"):
-                    rows[-1]["against_float64"] = problem.against_float64("InD" in part)
+                    rows[-1]["against_float64"] = workers["ours"].ask("float64", part)
                 rows[-1]["peak_mib"] = {way: _peak_apart(name, part, way, options) for way in ways}
             print(f"{name:8} {_line(rows[-1])}", flush=True)
+        for worker in workers.values():
+            worker.close()
         report["settings"][name] = {"parts": rows}
         outer = [row for row in rows if row["part"].startswith("matching")]
         for way in ("ours", "bf16"):
@@ -292,6 +303,56 @@ def main() -> None:
         options.output.parent.mkdir(parents=True, exist_ok=True)
         options.output.write_text(json.dumps(report, indent=1) + "\n")
     print(options.output)
+
+
+class _Worker:
+    """A process that takes one way's turns."""
+
+    def __init__(self, setting: str, way: str, options: argparse.Namespace) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.line, theirs = context.Pipe()
+        self.process = context.Process(
+            target=_serve, args=(theirs, setting, way, options), daemon=True
+        )
+        self.process.start()
+        theirs.close()
+
+    def ask(self, what: str, part: str = "") -> Any:
+        """Have something done: ``"parts"``, ``"first"``, ``"time"``, ``"split"``, ``"float64"``."""
+        self.line.send((what, part))
+        return self.line.recv()
+
+    def close(self) -> None:
+        self.line.close()
+        self.process.join()
+
+
+def _ready(way: str, options: argparse.Namespace) -> None:
+    torch.set_num_threads(options.threads)
+    if way != "plain":
+        keep_freed_memory()
+
+
+def _serve(line: Connection, setting: str, way: str, options: argparse.Namespace) -> None:
+    """Answer a `_Worker`'s questions until it hangs up."""
+    _ready(way, options)
+    problem = Problem(SETTINGS[setting], torch.device(options.device))
+    parts = problem.parts()
+    while True:
+        try:
+            what, part = line.recv()
+        except EOFError:
+            return
+        if what == "parts":
+            line.send([(name, list(ways)) for name, ways in parts.items()])
+        elif what == "first":
+            line.send([tensor.cpu().numpy() for tensor in parts[part][way]()])
+        elif what == "time":
+            line.send(_seconds(parts[part][way], options.device))
+        elif what == "split":
+            line.send(_split(parts[part][way]))
+        else:
+            line.send(problem.against_float64("InD" in part))
 
 
 def _options() -> argparse.ArgumentParser:
@@ -305,28 +366,31 @@ def _options() -> argparse.ArgumentParser:
     return parser
 
 
-def _compare(part: str, ways: dict[str, Work], options: argparse.Namespace) -> dict[str, Any]:
+def _compare(part: str, workers: dict[str, _Worker], repeats: int) -> dict[str, Any]:
     """Time all ways in turns, after one call of each to warm up and to compare."""
-    first = {way: work() for way, work in ways.items()}
+    first = {
+        way: [torch.from_numpy(array) for array in worker.ask("first", part)]
+        for way, worker in workers.items()
+    }
     errors = [
         float((a - b).norm() / a.norm().clamp_min(1e-12))
         for a, b in zip(first["plain"], first["ours"], strict=True)
     ]
-    times: dict[str, list[float]] = {way: [] for way in ways}
-    for _ in range(options.repeats):
-        for way, work in ways.items():
-            times[way].append(_seconds(work, options.device))
+    times: dict[str, list[float]] = {way: [] for way in workers}
+    for _ in range(repeats):
+        for way, worker in workers.items():
+            times[way].append(worker.ask("time", part))
     row: dict[str, Any] = {
         "part": part,
         "seconds": {way: round(statistics.median(t), 4) for way, t in times.items()},
         "ratio": {},
         "relative_error": max(errors, default=None),
     }
-    for way in list(ways)[1:]:
+    for way in list(workers)[1:]:
         ratios = [a / b for a, b in zip(times["plain"], times[way], strict=True)]
         found = (statistics.median(ratios), min(ratios), max(ratios))
         row["ratio"][way] = [round(value, 2) for value in found]
-    if "bf16" in ways and first["bf16"]:
+    if "bf16" in workers and first["bf16"]:
         # of the gradient: the last of what a matching step returns
         exact, low = first["plain"][-1].flatten(), first["bf16"][-1].flatten()
         row["cosine"] = round(float(torch.cosine_similarity(exact, low, dim=0)), 5)

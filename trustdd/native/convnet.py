@@ -8,11 +8,12 @@ import itertools
 import os
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.profiler import record_function
 
 from trustdd.native.library import library
 
@@ -106,7 +107,7 @@ class NativeConvNet:
         threads = min(torch.get_num_threads(), count)
         bounds = self._bounds(count, threads, backward)
         addresses = _addresses(parameters)
-        with _lock:
+        with _lock, record_function("trustdd::convnet"):
             prepared = _buffer("prepared", call.trustdd_prepared_floats(self.address))
             sums = _buffer("sums", call.trustdd_sums_floats(self.address), threads, backward)
             size = call.trustdd_work_floats(self.address, bounds[1] - bounds[0], backward)
@@ -123,7 +124,11 @@ class NativeConvNet:
                     )  # fmt: skip
 
             others = [_pool(threads - 1).submit(take, lane) for lane in range(1, threads)]
-            take(0)
+            try:
+                take(0)
+            finally:
+                # whatever interrupts this thread, the others still use the buffers
+                wait(others)
             for other in others:
                 other.result()
             if not backward:
@@ -165,5 +170,12 @@ def _pool(workers: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(workers, "trustdd")
 
 
-# a forked process has none of its parent's threads
-os.register_at_fork(after_in_child=_pool.cache_clear)
+def _after_fork() -> None:
+    """A forked process has none of its parent's threads, and nobody to open its locks."""
+    global _lock
+    _lock = threading.Lock()
+    _pool.cache_clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
