@@ -39,10 +39,10 @@ from torch import Tensor
 from trustdd import augmentation, networks
 from trustdd.adjoint import unflatten_parameters
 from trustdd.defaults import DSA_STRATEGY, DSA_STRATEGY_DIGITS
+from trustdd.fitting import fit
 from trustdd.gradient_matching import grouped_matching_loss
 from trustdd.memory import keep_freed_memory
 from trustdd.randomness import stream
-from trustdd.training import fit
 from trustdd.trajectory_matching import trajectory_loss
 
 Work = Callable[[], Any]

@@ -226,3 +226,20 @@ def test_wrong_arguments_are_named() -> None:
         augmentation.apply(batch(5)[:, :, :8], drawn("crop", 4, siamese=True))
     with pytest.raises(ValueError, match=r"torch.uint8; expected floating point"):
         augmentation.apply(torch.zeros(4, *SHAPE, dtype=torch.uint8), drawn("crop", 4))
+
+
+@pytest.mark.parametrize("operation", ["scale", "rotate"])
+@pytest.mark.parametrize("size", [(16, 16), (12, 20)])
+def test_resampling_by_a_matrix_is_resampling(operation: str, size: tuple[int, int]) -> None:
+    """What a GPU does for synthetic images, so that their gradients repeat to the bit."""
+    generator = torch.Generator().manual_seed(3)
+    images = torch.randn(4, 3, *size, generator=generator, dtype=torch.float64).requires_grad_()
+    weights = torch.randn(images.shape, generator=generator, dtype=torch.float64)
+    drawn = augmentation.draw(operation, 1, (3, *size), generator, True)
+    by_grid = augmentation.apply(images, drawn)
+    by_matrix = augmentation._resample_by_matrix(images, drawn.values["map"].double())
+    torch.testing.assert_close(by_matrix, by_grid)
+    expected, found = (
+        torch.autograd.grad((own * weights).sum(), images)[0] for own in (by_grid, by_matrix)
+    )
+    torch.testing.assert_close(found, expected)

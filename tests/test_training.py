@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from trustdd.distillation import distill
 from trustdd.experiment import Experiment
+from trustdd.fitting import fit, fit_together
 from trustdd.inliers import load_inliers
 from trustdd.losses import uniform_cross_entropy
 from trustdd.networks import ConvNet, build
 from trustdd.outliers import outlier_source
 from trustdd.randomness import stream
-from trustdd.training import fit, resolve_device, train_on_real, train_student
+from trustdd.training import (
+    _train_together,
+    resolve_device,
+    train_on_real,
+    train_student,
+    train_students,
+)
 
 SMALL = Experiment(
     outliers="oe", ipc=2, selection="random", outlier_selection="random", width=8, depth=1,
@@ -115,3 +124,70 @@ def test_a_gpu_that_is_not_there_is_refused() -> None:
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match="this machine offers cpu only"):
             resolve_device("cuda")
+
+
+def _several(count: int, with_outliers: bool) -> dict:
+    draw = torch.Generator().manual_seed(0)
+    networks = [
+        build("convnet", 1, 3, 16, 8, 2, torch.Generator().manual_seed(i)) for i in range(3)
+    ]
+    images = [torch.randn(count, 1, 16, 16, generator=draw) for _ in networks]
+    labels = [torch.randint(3, (count,), generator=draw) for _ in networks]
+    outliers = [torch.randn(4, 1, 16, 16, generator=draw) for _ in networks]
+    return {
+        "networks": networks, "images": images, "labels": labels,
+        "outliers": outliers if with_outliers else None,
+        "generators": [stream(i, "several") for i in range(3)],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("with_outliers", [True, False])
+def test_trained_together_they_are_what_they_are_alone(with_outliers: bool) -> None:
+    settings = plain_settings(augmentation="flip_color_crop", decay=True)
+    together, alone = _several(7, with_outliers), _several(7, with_outliers)
+    fit_together(**together, **settings)
+    for i, network in enumerate(alone["networks"]):
+        outliers = None if alone["outliers"] is None else alone["outliers"][i]
+        fit(
+            network, alone["images"][i], alone["labels"][i], outliers,
+            generator=alone["generators"][i], **settings,
+        )  # fmt: skip
+        for ours, theirs in zip(together["networks"][i].parameters(), network.parameters(),
+                                strict=True):  # fmt: skip
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_what_cannot_be_trained_together_is_refused() -> None:
+    settings = plain_settings()
+    wrong = _several(5, False)
+    wrong["images"][1] = wrong["images"][1][:4]
+    with pytest.raises(ValueError, match="images of different shapes"):
+        fit_together(**wrong, **settings)
+    wrong = _several(5, False)
+    wrong["networks"][2] = build("convnet", 1, 3, 16, 4, 2, stream(0, "n"))
+    with pytest.raises(ValueError, match="networks of different shapes"):
+        fit_together(**wrong, **settings)
+    wrong = _several(5, False)
+    wrong["networks"] = [build("mlp", 1, 3, 16, 8, 2, stream(0, "n")) for _ in range(3)]
+    with pytest.raises(ValueError, match="no ConvNet"):
+        fit_together(**wrong, **settings)
+    wrong = _several(5, False)
+    wrong["labels"].pop()
+    with pytest.raises(ValueError, match="3 networks, 3 and 2 and 3 and 3 sets"):
+        fit_together(**wrong, **settings)
+
+
+def test_students_of_several_sets_are_those_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    sets = [distill(SMALL, progress=False)]
+    sets.append(replace(sets[0], images=sets[0].images + 1))
+    alone = [train_student(own, SMALL) for own in sets]
+    one_by_one = train_students(sets, SMALL)
+    # as on a GPU, where they go together
+    device = torch.device("cpu")
+    outliers = [own.outliers for own in sets]
+    together = _train_together(sets, outliers, SMALL, device, progress=False)
+    for first, second, third in zip(alone, one_by_one, together, strict=True):
+        assert not third.training
+        for a, b, c in zip(*(n.parameters() for n in (first, second, third)), strict=True):
+            assert torch.equal(a, b)
+            torch.testing.assert_close(a, c, rtol=1e-3, atol=1e-4)

@@ -3,7 +3,7 @@
 Every function takes a batch ``float [n, c, h, w]`` in [0, 1], with one or three channels and an
 even height and width, and returns a new batch of the same shape, type and device in [0, 1]. The
 whole batch is corrupted at once. All of them raise ``ValueError`` for images of another shape,
-type or range.
+type or range (on a GPU: shape or type).
 
 Source: Hendrycks et al. 2019 (Outlier Exposure), App. A, for the kinds; Ma et al. (TrustDD) for
 their use as outliers. Published for 32 px colour images and generalised here to any even size.
@@ -18,6 +18,7 @@ from typing import Protocol
 import torch
 from torch import Generator, Tensor
 
+from trustdd.memory import move
 from trustdd.randomness import stream
 
 #: side of the mosaic's small image, as a share of the whole
@@ -92,8 +93,9 @@ def mosaic(images: Tensor, generator: Generator | None = None) -> Tensor:
     """
     _check(images)
     height, width = images.shape[-2:]
-    rows = _tiling(height).to(images)
-    columns = _tiling(width).to(images)
+    rows, columns = (
+        move(_tiling(side).to(images.dtype), images.device) for side in (height, width)
+    )
     return (rows @ images @ columns.T).clamp(0, 1)
 
 
@@ -197,7 +199,8 @@ def _check(images: Tensor) -> None:
         raise ValueError(f"images of {shape[2]}x{shape[3]} px; expected an even height and width")
     if not images.is_floating_point():
         raise ValueError(f"images of type {images.dtype}; expected floating point in [0, 1]")
-    if images.numel():
+    # on a GPU the host would have to wait for the answer: there, the range is the caller's to keep
+    if images.numel() and images.device.type == "cpu":
         low, high = (float(end) for end in images.detach().aminmax())
         # written so that a NaN fails it
         if not (low >= 0 and high <= 1):
@@ -217,7 +220,7 @@ def _speckled(images: Tensor, noise: Tensor) -> Tensor:
 def _noise(draw: Callable[..., Tensor], images: Tensor, generator: Generator | None) -> Tensor:
     generator = generator if generator is not None else stream(0, "speckle")
     noise = draw(images.shape, generator=generator, device=generator.device, dtype=images.dtype)
-    return noise.to(images.device)
+    return move(noise, images.device)
 
 
 def _partners(images: Tensor, generator: Generator | None) -> Tensor:
@@ -227,7 +230,8 @@ def _partners(images: Tensor, generator: Generator | None) -> Tensor:
         raise ValueError(f"a batch of {count}; expected at least 2 images to pair")
     generator = generator if generator is not None else stream(0, "pairs")
     tour = torch.randperm(count, generator=generator, device=generator.device)
-    return torch.empty_like(tour).scatter_(0, tour, tour.roll(1)).to(images.device)
+    partners = torch.empty_like(tour).scatter_(0, tour, tour.roll(1))
+    return move(partners, images.device)
 
 
 @lru_cache(maxsize=32)

@@ -15,7 +15,7 @@ from trustdd.experiment import Experiment
 from trustdd.inliers import InlierData
 from trustdd.inputs import load_inputs
 from trustdd.metrics import ood_metrics
-from trustdd.networks.passes import Passes
+from trustdd.networks.passes import logits_and_features
 from trustdd.ood import load_ood_suite
 from trustdd.randomness import stream
 from trustdd.scores import SCORES
@@ -77,15 +77,6 @@ class Evaluation:
 
 
 @torch.inference_mode()
-def network_pass(network: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits ``[n, k]`` and penultimate features ``[n, d]`` of normalised images."""
-    if Passes.fit(network):
-        return Passes(network).outputs(list(network.parameters()), images)
-    embedded = network.embed(images)  # type: ignore[operator]
-    return network.classifier(embedded), embedded  # type: ignore[operator]
-
-
-@torch.inference_mode()
 def network_outputs(
     network: nn.Module, images: Tensor, data: InlierData, keep: Tensor
 ) -> tuple[Tensor, Tensor]:
@@ -103,7 +94,7 @@ def network_outputs(
     device = next(network.parameters()).device
     logits, features = [], []
     for piece, kept in zip(images.split(BATCH), keep.split(BATCH), strict=True):
-        found, embedded = network_pass(network, data.normalise(piece.to(device)))
+        found, embedded = logits_and_features(network, data.normalise(piece.to(device)))
         logits.append(found.float().cpu())
         if bool(kept.any()):
             features.append(embedded[kept.to(device)].float().cpu())

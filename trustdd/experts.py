@@ -33,12 +33,14 @@ from trustdd.expert_store import (
     record_expert,
     stored_epochs,
 )
+from trustdd.fitting import fit
 from trustdd.inliers import InlierData
 from trustdd.inputs import load_inputs
+from trustdd.networks.passes import logits_and_features
 from trustdd.outliers import OutlierSource, outlier_source
 from trustdd.randomness import stream
 from trustdd.store import read_tensors, write_tensors
-from trustdd.training import build_network, fit, resolve_device
+from trustdd.training import build_network, resolve_device
 
 __all__ = [
     "ExpertTrajectory", "Experts", "expert_path", "experts_directory", "experts_key",
@@ -218,7 +220,8 @@ class _Trainer:
             self.test_images.split(TEST_BATCH), self.test_labels.split(TEST_BATCH), strict=True
         )
         for images, labels in pieces:
-            right += (network(self.data.normalise(images)).argmax(1) == labels).sum()
+            logits, _ = logits_and_features(network, self.data.normalise(images))
+            right += (logits.argmax(1) == labels).sum()
         return (right / len(self.test_labels)).cpu()
 
 

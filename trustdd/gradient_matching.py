@@ -15,7 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from trustdd.capture import Captured
 from trustdd.experiment import METRICS
+from trustdd.networks import ConvNet
 from trustdd.networks.passes import Passes, SoftTargets
 
 Criterion = Callable[[Tensor], Tensor]
@@ -174,7 +176,7 @@ def grouped_matching_loss(
     if metric not in METRICS:
         raise ValueError(f"metric {metric!r}; expected one of {', '.join(METRICS)}")
     if Passes.fit(network):
-        return _GroupedLoss.apply(synthetic, real, targets, network, metric, precision)
+        return GroupedMatching(network, metric, precision)(real, synthetic, targets)
     parts = synthetic.split(len(synthetic) // len(real))
     losses = [
         matching_loss(network, own, part, _SoftCrossEntropy(target), metric)
@@ -193,6 +195,55 @@ class _SoftCrossEntropy:
         return nn.functional.cross_entropy(logits, self.target.expand_as(logits))
 
 
+class GroupedMatching:
+    """`grouped_matching_loss` of one ConvNet, to be called again as its parameters move.
+
+    On a GPU the loss and its gradient are a CUDA graph from the second call of a kind on
+    (`trustdd.capture`).
+    """
+
+    def __init__(self, network: ConvNet, metric: str, precision: str = "float32") -> None:
+        """Take the network's parameters where they are; they may change in place.
+
+        Args:
+            network: whose gradients are matched.
+            metric: see `gradient_distance`.
+            precision: of the real images' gradients.
+        """
+        self.metric = metric
+        self.passes, self.of_real = Passes(network), Passes(network, precision)
+        self.parameters = [p.detach() for p in network.parameters()]
+        self.captured = Captured(self._loss)
+
+    def __call__(self, real: Sequence[Tensor], synthetic: Tensor, targets: Tensor) -> Tensor:
+        """The loss, see `grouped_matching_loss`."""
+        return _GroupedLoss.apply(synthetic, real, targets, self)
+
+    def loss_and_gradient(
+        self, real: Sequence[Tensor], synthetic: Tensor, targets: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The loss, and its gradient with respect to the synthetic images."""
+        loss, gradient = self.captured(synthetic.detach(), targets, *real)
+        # what was recorded is overwritten by the next call
+        return loss.clone(), gradient.clone()
+
+    def _loss(self, synthetic: Tensor, targets: Tensor, *real: Tensor) -> tuple[Tensor, Tensor]:
+        passes, parameters = self.passes, self.parameters
+        share = len(synthetic) // len(real)
+        # as many groups at once as a piece of a batch has room for
+        together = max(1, passes.piece(parameters, synthetic) // share)
+        totals, by_images = [], []
+        for first in range(0, len(real), together):
+            chosen = slice(first, first + together)
+            images = synthetic[first * share : (first + together) * share]
+            total, of_images = _match_groups(
+                passes, self.of_real, parameters, real[chosen], images, targets[chosen], self.metric
+            )
+            totals.append(total)
+            by_images.append(of_images)
+        return torch.stack(totals).sum(), torch.cat(by_images)
+
+
 class _GroupedLoss(torch.autograd.Function):
     """The loss with its gradient, made together; ``backward`` only scales it."""
 
@@ -202,33 +253,17 @@ class _GroupedLoss(torch.autograd.Function):
         synthetic: Tensor,
         real: Sequence[Tensor],
         targets: Tensor,
-        network: nn.Module,
-        metric: str,
-        precision: str,
+        matching: GroupedMatching,
     ) -> Tensor:
-        assert Passes.fit(network)
-        passes, of_real = Passes(network), Passes(network, precision)
-        parameters = [p.detach() for p in network.parameters()]
-        share = len(synthetic) // len(real)
-        # as many groups at once as a piece of a batch has room for
-        together = max(1, passes.piece(parameters, synthetic) // share)
-        totals, by_images = [], []
-        for first in range(0, len(real), together):
-            chosen = slice(first, first + together)
-            images = synthetic.detach()[first * share : (first + together) * share]
-            total, of_images = _match_groups(
-                passes, of_real, parameters, real[chosen], images, targets[chosen], metric
-            )
-            totals.append(total)
-            by_images.append(of_images)
-        ctx.save_for_backward(torch.cat(by_images))
-        return torch.stack(totals).sum()
+        loss, gradient = matching.loss_and_gradient(real, synthetic, targets)
+        ctx.save_for_backward(gradient)
+        return loss
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         (by_images,) = ctx.saved_tensors
-        return (by_images * grad_outputs[0], *[None] * 5)
+        return (by_images * grad_outputs[0], *[None] * 3)
 
 
 def _match_groups(

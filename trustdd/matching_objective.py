@@ -8,13 +8,17 @@ import torch
 from torch import Tensor, nn
 
 from trustdd import augmentation
+from trustdd.descent import Descent
 from trustdd.experiment import Experiment
-from trustdd.gradient_matching import grouped_matching_loss
+from trustdd.fitting import fit
+from trustdd.gradient_matching import GroupedMatching
 from trustdd.inliers import InlierData
+from trustdd.memory import move
+from trustdd.networks import ConvNet
 from trustdd.outliers import OutlierSource
 from trustdd.randomness import stream
 from trustdd.state import State
-from trustdd.training import build_network, fit
+from trustdd.training import build_network
 
 
 class GradientMatching:
@@ -37,6 +41,7 @@ class GradientMatching:
         self.data = data
         self.source = source if experiment.outlier_selection == "distilled" else None
         self.device = device
+        self.network: nn.Module | None = None
         self.images = data.train.images.to(device)
         labels = data.train.labels
         assert labels is not None
@@ -52,24 +57,40 @@ class GradientMatching:
     def step(self, state: State, iteration: int) -> tuple[float, float]:
         """One iteration; returns the mean matching loss of a class, and of an outlier slot."""
         experiment = self.experiment
-        network = build_network(
-            experiment, self.data.channels, len(self.data.classes), "network", iteration
-        ).to(self.device)
+        network = self._fresh_network(iteration)
         outer_loops = int(experiment.outer_loops or 1)
         totals: dict[str, list[Tensor]] = {"images": [], "outliers": []}
         for outer in range(outer_loops):
             if experiment.selection == "distilled":
-                totals["images"].append(self._match(network, state, "images", iteration, outer))
+                totals["images"].append(self._match(state, "images", iteration, outer))
             if state.outliers is not None and self.source is not None:
-                totals["outliers"].append(self._match(network, state, "outliers", iteration, outer))
+                totals["outliers"].append(self._match(state, "outliers", iteration, outer))
             if outer < outer_loops - 1:
                 self._train(network, state, iteration, outer)
         means = [float(torch.stack(t).mean()) if t else math.nan for t in totals.values()]
         return means[0], means[1]
 
-    def _match(
-        self, network: nn.Module, state: State, name: str, iteration: int, outer: int
-    ) -> Tensor:
+    def _fresh_network(self, iteration: int) -> nn.Module:
+        """The iteration's network: other weights at the same place, for what was recorded there."""
+        fresh = build_network(
+            self.experiment, self.data.channels, len(self.data.classes), "network", iteration
+        )
+        if self.network is None:
+            self.network = fresh.to(self.device)
+            assert isinstance(self.network, ConvNet)
+            experiment = self.experiment
+            self.matching = GroupedMatching(self.network, experiment.metric, experiment.precision)
+            self.descent = Descent(
+                self.network, momentum=0.0, weight_decay=0.0,
+                outlier_weight=experiment.outlier_weight, precision=experiment.precision,
+            )  # fmt: skip
+        else:
+            with torch.no_grad():
+                for old, new in zip(self.network.parameters(), fresh.parameters(), strict=True):
+                    old.copy_(move(new, self.device))
+        return self.network
+
+    def _match(self, state: State, name: str, iteration: int, outer: int) -> Tensor:
         """Match every group's gradients and move the images `name` once."""
         experiment = self.experiment
         synthetic = getattr(state, name).detach().requires_grad_()
@@ -83,10 +104,7 @@ class GradientMatching:
                 group, images = (augmentation.apply(one, draw) for one in (group, images))
             seen.append(group)
             real.append(images)
-        total = grouped_matching_loss(
-            network, real, torch.cat(seen), self.targets[name], experiment.metric,
-            experiment.precision,
-        )  # fmt: skip
+        total = self.matching(real, torch.cat(seen), self.targets[name])
         (gradient,) = torch.autograd.grad(total, synthetic)
         lr = experiment.lr_images if name == "images" else experiment.lr_outliers
         state.descend(name, gradient, float(lr or 0.0), experiment.momentum_images)
@@ -100,7 +118,7 @@ class GradientMatching:
             return self.source.batch(slot, count, generator)
         members = self.members[slot]
         drawn = members[torch.randperm(len(members), generator=generator)[:count]]
-        return self.images[drawn.to(self.device)]
+        return self.images[move(drawn, self.device)]
 
     def _train(self, network: nn.Module, state: State, iteration: int, outer: int) -> None:
         """Train the network on the synthetic set, outliers beside it, before the next match."""
@@ -119,4 +137,5 @@ class GradientMatching:
             augmentation=experiment.augmentation,
             precision=experiment.precision,
             generator=stream(experiment.seed, "inner loop", iteration, outer),
+            descent=self.descent,
         )

@@ -1,10 +1,13 @@
-"""Keeping the C library from giving memory back that is about to be asked for again."""
+"""Memory kept for what is about to ask for it again, and moved without waiting."""
 
 from __future__ import annotations
 
 import ctypes
 import functools
 import sys
+
+import torch
+from torch import Tensor
 
 #: parameters of glibc's ``mallopt``: largest block taken from the heap, heap kept when free, and
 #: by how much the heap grows, in bytes
@@ -32,3 +35,13 @@ def keep_freed_memory() -> bool:
     except (OSError, AttributeError):
         return False
     return all(mallopt(*setting) == 1 for setting in (_MMAP_THRESHOLD, _TRIM_THRESHOLD, _TOP_PAD))
+
+
+def move(tensor: Tensor, device: torch.device) -> Tensor:
+    """Move a tensor; from the host to a GPU without waiting for what the GPU still has to do.
+
+    The way goes through pinned memory, which torch keeps until the copy is done.
+    """
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)

@@ -13,6 +13,7 @@ from torch import Tensor
 from trustdd.corruptions import CORRUPTIONS, PAIRED
 from trustdd.experiment import Experiment
 from trustdd.inliers import InlierData
+from trustdd.memory import move
 from trustdd.ood import load_outlier_pool
 from trustdd.randomness import stream
 
@@ -46,13 +47,12 @@ class OutlierSource:
         name = self.corruptions[slot % len(self.corruptions)] if self.corruptions else ""
         # a double exposure takes a second image
         needed = max(count, 2) if name in PAIRED else count
-        drawn = group[_draw(len(group), needed, generator)].to(self.images.device)
+        drawn = move(group[_draw(len(group), needed, generator)], self.images.device)
         images = self.images[drawn].float().div_(255.0)
         if not name:
             return images
-        # noise is drawn on the CPU so that the same seed gives the same outliers everywhere
-        corrupted = CORRUPTIONS[name](images.cpu(), generator=generator)
-        return corrupted[:count].to(self.images.device)
+        # noise is drawn by a CPU generator, so that a seed gives the same outliers everywhere
+        return CORRUPTIONS[name](images, generator=generator)[:count]
 
     def mixed(self, count: int, generator: torch.Generator) -> Tensor:
         """Draw a batch over all slots, as evenly as `count` allows; see `batch`."""

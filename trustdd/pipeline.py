@@ -18,7 +18,13 @@ from trustdd.inputs import load_inputs
 from trustdd.outliers import outlier_source
 from trustdd.staging import STAGES, check_stage, finished, stage_settings
 from trustdd.store import Run, read_tensors
-from trustdd.training import build_network, resolve_device, train_on_real, train_student
+from trustdd.training import (
+    build_network,
+    resolve_device,
+    train_on_real,
+    train_student,
+    train_students,
+)
 
 
 def run_stage(stage: str, run: Run, progress: bool = True) -> None:
@@ -93,8 +99,10 @@ def _course(run: Run, progress: bool) -> None:
         value = float(tensor) if name == "student_lr" else tensor.float()
         on_the_way.setdefault(int(at), {})[name] = value
     frames = []
-    for iteration in tqdm(sorted(on_the_way), desc="course", disable=not progress):
-        student = train_student(replace(last, **on_the_way[iteration]), run.experiment)
+    order = sorted(on_the_way)
+    sets = [replace(last, **on_the_way[iteration]) for iteration in order]
+    students = train_students(sets, run.experiment, progress)
+    for iteration, student in zip(order, students, strict=True):
         frames.append(report(evaluate(student, run.experiment)).assign(iteration=iteration))
     _write(run, "course", "snapshots.csv", frames, begun)
 

@@ -1,22 +1,20 @@
-"""Training a network on a set of images, with or without outliers beside them."""
+"""Training students, and whatever else an experiment trains, as its settings say."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.sgd import sgd
 from tqdm import tqdm
 
 from trustdd import networks
-from trustdd.augmentation import augment
 from trustdd.experiment import Experiment
+from trustdd.fitting import fit, fit_together
 from trustdd.inliers import InlierData
-from trustdd.losses import training_loss
 from trustdd.memory import keep_freed_memory
-from trustdd.networks.passes import Passes, SoftTargets
+from trustdd.networks import ConvNet
 from trustdd.outliers import OutlierSource
 from trustdd.randomness import stream
 
@@ -31,6 +29,8 @@ def resolve_device(name: str) -> torch.device:
         ValueError: a GPU is asked for and there is none.
     """
     keep_freed_memory()
+    # the same experiment, the same bytes: no algorithm that adds in any order
+    torch.backends.cudnn.deterministic = True
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name.startswith("cuda") and not torch.cuda.is_available():
@@ -51,142 +51,6 @@ def build_network(
         depth=int(experiment.depth or 0),
         generator=stream(experiment.seed, *purpose),
     )
-
-
-def fit(
-    network: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    outliers: Tensor | Callable[[int, torch.Generator], Tensor] | None,
-    *,
-    epochs: int,
-    lr: float,
-    momentum: float,
-    weight_decay: float,
-    batch: int,
-    outlier_weight: float,
-    augmentation: str | None,
-    generator: torch.Generator,
-    precision: str = "float32",
-    normalise: Callable[[Tensor], Tensor] | None = None,
-    decay: bool = False,
-    progress: tqdm | None = None,
-    watch: Callable[[Tensor, Tensor, Tensor], None] | None = None,
-) -> float:
-    """Train in place by SGD on ``CE(InD) + λ · uniform-CE(outliers)``.
-
-    An epoch passes once over the images and, when they are a tensor, once over the outliers:
-    both are split into the same number of batches. InD images and outliers go through the
-    network in one forward pass.
-
-    Args:
-        network: trained in place; its parameters' device is used.
-        images: ``[n, c, h, w]``, normalised floats, or whatever `normalise` takes (uint8).
-        labels: ``int64 [n]``.
-        outliers: the same for outliers; or a function ``(count, generator) → images`` that
-            draws them anew for every step; or ``None``.
-        epochs: passes over the images.
-        lr: learning rate.
-        momentum: SGD momentum.
-        weight_decay: SGD weight decay.
-        batch: images a step.
-        outlier_weight: λ ≥ 0.
-        augmentation: strategy drawn anew for every batch, an operation a batch and its
-            parameters an image; ``None`` for none.
-        generator: a CPU generator: batches and augmentation.
-        precision: ``"float32"``, or ``"bf16"`` for convolutions and activations in bfloat16;
-            parameters and their updates stay in float32.
-        normalise: applied to each batch, e.g. for uint8 images.
-        decay: ×0.1 on the learning rate after half of the epochs.
-        progress: a bar to advance by one an epoch, showing the loss.
-        watch: called after every step with its InD logits, their labels, and the loss.
-
-    Returns:
-        The last step's loss.
-    """
-    network.train()
-    device = next(network.parameters()).device
-    parameters: list[Tensor] = list(network.parameters())
-    gradient = _gradient_of(network, outlier_weight, precision)
-    buffers: list[Tensor | None] = [None] * len(parameters)
-    steps = -(-len(images) // batch)
-    prepare = normalise or (lambda batch_images: batch_images)
-    loss = torch.zeros(())
-    for epoch in range(epochs):
-        if decay and epoch == epochs // 2 + 1:
-            lr = lr * 0.1
-        order = torch.randperm(len(images), generator=generator).tensor_split(steps)
-        beside: tuple[Tensor, ...] = ()
-        if isinstance(outliers, Tensor):
-            beside = torch.randperm(len(outliers), generator=generator).tensor_split(steps)
-        for step, chosen in enumerate(order):
-            inputs = prepare(images[chosen.to(images.device)].to(device))
-            inputs = augment(inputs, augmentation, generator)
-            targets = labels[chosen.to(labels.device)].to(device)
-            unknown = None
-            if isinstance(outliers, Tensor):
-                unknown = prepare(outliers[beside[step].to(outliers.device)].to(device))
-            elif outliers is not None:
-                unknown = prepare(outliers(len(chosen), generator).to(device))
-            if unknown is not None:
-                unknown = augment(unknown, augmentation, generator)
-            known, loss, gradients = gradient(inputs, targets, unknown)
-            # the function behind torch.optim.SGD: the class imports a compiler, for seconds
-            with torch.no_grad():
-                sgd(
-                    parameters,
-                    gradients,
-                    buffers,
-                    lr=lr,
-                    momentum=momentum,
-                    weight_decay=weight_decay,
-                    dampening=0.0,
-                    nesterov=False,
-                    maximize=False,
-                    foreach=True,
-                )
-            if watch is not None:
-                watch(known, targets, loss)
-        if progress is not None:
-            progress.set_postfix(loss=f"{float(loss):.4f}", refresh=False)
-            progress.update()
-    return float(loss)
-
-
-#: inputs, labels, outliers or None → InD logits, loss, gradients in ``parameters()`` order
-Gradient = Callable[[Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor, list[Tensor]]]
-
-
-def _gradient_of(network: nn.Module, outlier_weight: float, precision: str) -> Gradient:
-    """The gradient of ``CE + λ · uniform-CE`` at a network's parameters as they are."""
-    parameters = list(network.parameters())
-    low = precision == "bf16"
-
-    def by_autograd(
-        inputs: Tensor, labels: Tensor, outliers: Tensor | None
-    ) -> tuple[Tensor, Tensor, list[Tensor]]:
-        batch = inputs if outliers is None else torch.cat([inputs, outliers])
-        with torch.autocast(batch.device.type, torch.bfloat16, enabled=low):
-            logits = network(batch).float()
-        known, unknown = logits[: len(inputs)], logits[len(inputs) :]
-        loss = training_loss(known, labels, unknown if len(unknown) else None, outlier_weight)
-        gradients = list(torch.autograd.grad(loss, parameters))
-        return known.detach(), loss.detach(), gradients
-
-    if not Passes.fit(network):
-        return by_autograd
-    passes = Passes(network, precision)
-
-    def written_out(
-        inputs: Tensor, labels: Tensor, outliers: Tensor | None
-    ) -> tuple[Tensor, Tensor, list[Tensor]]:
-        batch = inputs if outliers is None else torch.cat([inputs, outliers])
-        beside = len(batch) - len(inputs)
-        target = SoftTargets.of(labels, len(parameters[-1]), beside, outlier_weight)
-        logits, gradients = passes.gradients(parameters, batch, target)
-        return logits[: len(inputs)], target.loss(logits), gradients
-
-    return written_out
 
 
 def train_student(
@@ -224,6 +88,59 @@ def train_student(
         lr=distilled.student_lr,
         bar=tqdm(total=experiment.training_epochs, desc="student", disable=not progress),
     )
+
+
+def train_students(
+    distilled: Sequence[DistilledSet], experiment: Experiment, progress: bool = False
+) -> list[nn.Module]:
+    """Train a ConvNet on each of several sets, from the same weights, as `train_student` does.
+
+    On a GPU, sets of one size and learning rate are trained on at once; the students are those of
+    `train_student` but for rounding.
+
+    Args:
+        distilled: the sets.
+        experiment: the settings.
+        progress: show a bar.
+
+    Returns:
+        The trained networks in eval mode, in the sets' order.
+    """
+    device = resolve_device(experiment.device)
+    outliers = [s.outliers.to(device) for s in distilled if s.outliers is not None]
+    alike = {(s.images.shape, None if s.outliers is None else s.outliers.shape, s.student_lr)
+             for s in distilled}  # fmt: skip
+    if device.type != "cuda" or len(distilled) < 2 or len(alike) > 1:
+        return [train_student(own, experiment, progress=progress) for own in distilled]
+    return _train_together(distilled, outliers or None, experiment, device, progress)
+
+
+def _train_together(
+    distilled: Sequence[DistilledSet],
+    outliers: list[Tensor] | None,
+    experiment: Experiment,
+    device: torch.device,
+    progress: bool,
+) -> list[nn.Module]:
+    lr = distilled[0].student_lr
+    channels, classes = distilled[0].images.shape[1], int(distilled[0].labels.max()) + 1
+    students = []
+    for _ in distilled:
+        student = build_network(experiment, channels, classes, "student", "convnet").to(device)
+        assert isinstance(student, ConvNet)
+        students.append(student)
+    with tqdm(total=experiment.training_epochs, desc="students", disable=not progress) as bar:
+        fit_together(
+            students,
+            [own.images.to(device) for own in distilled],
+            [own.labels.to(device) for own in distilled],
+            outliers,
+            lr=experiment.training_lr if lr is None else lr,
+            generators=[_draws(experiment, "convnet") for _ in distilled],
+            progress=bar,
+            **_settings(experiment),
+        )
+    return [student.eval() for student in students]
 
 
 def train_on_real(
@@ -284,17 +201,28 @@ def _train(
             images,
             labels,
             outliers,
-            epochs=experiment.training_epochs,
             lr=experiment.training_lr if lr is None else lr,
-            momentum=experiment.training_momentum,
-            weight_decay=experiment.training_weight_decay,
-            batch=experiment.training_batch,
-            outlier_weight=experiment.outlier_weight,
-            augmentation=experiment.augmentation,
-            precision=experiment.precision,
-            generator=stream(experiment.seed, "student training", network),
+            generator=_draws(experiment, network),
             normalise=normalise,
-            decay=True,
             progress=bar,
+            **_settings(experiment),
         )
     return student.eval()
+
+
+def _draws(experiment: Experiment, network: str) -> torch.Generator:
+    return stream(experiment.seed, "student training", network)
+
+
+def _settings(experiment: Experiment) -> dict[str, Any]:
+    """How an experiment's students are trained, for `fit` and `fit_together`."""
+    return {
+        "epochs": experiment.training_epochs,
+        "momentum": experiment.training_momentum,
+        "weight_decay": experiment.training_weight_decay,
+        "batch": experiment.training_batch,
+        "outlier_weight": experiment.outlier_weight,
+        "augmentation": experiment.augmentation,
+        "precision": experiment.precision,
+        "decay": True,
+    }

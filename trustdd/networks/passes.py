@@ -44,6 +44,9 @@ CPU_BYTES, GPU_BYTES = 16 * 2**20, 2**31
 class SoftTargets:
     """The loss ``Σ_i w_i · CE(target_i, softmax(logits_i))``.
 
+    Of several networks at once, each with images of its own, there is a dimension of their number
+    behind the first.
+
     Attributes:
         targets: one distribution an image, ``[n, k]``: one-hot for a label, uniform for an
             outlier.
@@ -62,20 +65,29 @@ class SoftTargets:
         outlier_weight: float = 0.0,
         dtype: torch.dtype = torch.float32,
     ) -> SoftTargets:
-        """Mean cross-entropy to labels, plus λ times the uniform one over the outliers behind."""
-        known = len(labels)
+        """Mean cross-entropy to labels, plus λ times the uniform one over the outliers behind.
+
+        Args:
+            labels: ``int64 [n]``, or ``[n, s]`` of s networks.
+            classes: k.
+            outliers: how many there are behind the images.
+            outlier_weight: λ.
+            dtype: of the distributions.
+        """
+        known, others = len(labels), labels.shape[1:]
         targets = torch.full(
-            (known + outliers, classes), 1 / classes, dtype=dtype, device=labels.device
+            (known + outliers, *others, classes), 1 / classes, dtype=dtype, device=labels.device
         )
         targets[:known] = F.one_hot(labels, classes).to(dtype)
-        weights = torch.empty(known + outliers, 1, dtype=dtype, device=labels.device)
+        shape = (known + outliers, *[1] * len(others), 1)
+        weights = torch.empty(shape, dtype=dtype, device=labels.device)
         weights[:known] = 1 / max(known, 1)
         weights[known:] = outlier_weight / max(outliers, 1)
         return cls(targets, weights)
 
     def loss(self, logits: Tensor) -> Tensor:
-        """The loss, a scalar."""
-        return -(self.weights * self.targets * logits.log_softmax(1)).sum()
+        """The loss, a scalar; ``[s]`` of several networks."""
+        return -(self.weights * self.targets * logits.log_softmax(-1)).sum((0, -1))
 
     def split(self, size: int) -> list[SoftTargets]:
         """The loss of each piece of a batch; together they are this one."""
@@ -138,13 +150,19 @@ class Passes:
 
     Parameters, gradients and directions are lists in ``parameters()`` order. No pass builds a
     graph. The gradient of a convolution's bias is 0, since the norm behind it takes it out again.
+
+    Several networks of one architecture go through at once as one of so many times the width,
+    whose channels stay apart: images ``[n, s · c, h, w]``, parameters of the blocks behind each
+    other, of the linear layer ``[s, k, d]`` and ``[s, k]``, logits ``[n, s, k]``. On a GPU, which
+    one small network does not fill, that takes hardly longer than one of them.
     """
 
-    def __init__(self, network: ConvNet, precision: str = "float32") -> None:
+    def __init__(self, network: ConvNet, precision: str = "float32", networks: int = 1) -> None:
         """Read the architecture off `network`; its own parameters are not used.
 
         Args:
             network: the network.
+            networks: how many at once; with several there is `gradients` only.
             precision: ``"float32"`` computes as the parameters are; ``"bf16"`` takes
                 convolutions and activations in bfloat16, for gradients alone.
 
@@ -153,6 +171,7 @@ class Passes:
         """
         check_choice("precision", precision, PRECISIONS)
         self.dtype = torch.bfloat16 if precision == "bf16" else None
+        self.networks = networks
         layers = list(network.features.children())
         self.padding = [int(m.padding[0]) for m in layers if isinstance(m, nn.Conv2d)]
         self.eps = [m.eps for m in layers if isinstance(m, nn.GroupNorm)]
@@ -208,6 +227,8 @@ class Passes:
         tensors = (*parameters, images)
         if any(t.dtype != torch.float32 or t.device.type != "cpu" for t in tensors):
             return None
+        if self.networks > 1:
+            return None
         low, width, depth = self.dtype is not None, len(parameters[0]), len(self.padding)
         if not NativeConvNet.usable(width, depth, low):
             return None
@@ -262,8 +283,9 @@ class Passes:
         for i, (padding, eps) in enumerate(zip(self.padding, self.eps, strict=True)):
             weight, bias, scale, shift = _of_block(parameters, i)
             outputs = F.conv2d(
-                inputs, weight.to(inputs.dtype), bias.to(inputs.dtype), padding=padding
-            )
+                inputs, weight.to(inputs.dtype), bias.to(inputs.dtype), padding=padding,
+                groups=self.networks,
+            )  # fmt: skip
             n, c, h, w = outputs.shape
             active, mean, deviation = aten.native_group_norm(
                 outputs, *_for_norm(outputs, scale, shift), n, c, h * w, c, eps
@@ -272,7 +294,12 @@ class Passes:
             blocks.append(Block(inputs, outputs, mean, deviation, active))
             inputs = average_pool(active)
         features = inputs.flatten(1).to(parameters[-1].dtype)
-        return Trace(F.linear(features, parameters[-2], parameters[-1]), features, blocks)
+        if self.networks == 1:
+            logits = F.linear(features, parameters[-2], parameters[-1])
+        else:
+            features = features.unflatten(1, (self.networks, -1))
+            logits = torch.einsum("nsd,skd->nsk", features, parameters[-2]) + parameters[-1]
+        return Trace(logits, features, blocks)
 
     @torch.no_grad()
     def backward(
@@ -299,12 +326,17 @@ class Passes:
             One tensor a parameter; with several groups, a first dimension of their number.
         """
         trace.loss = loss
-        by_logits = trace.by_logits = (trace.logits.softmax(1) - loss.targets) * loss.weights
+        by_logits = trace.by_logits = (trace.logits.softmax(-1) - loss.targets) * loss.weights
         nothing = by_logits.new_empty(0)
-        slopes = _grouped(by_logits, groups)
-        gradients = [slopes.mT @ _grouped(trace.features, groups)]
-        gradients.append(slopes.sum(1) if norms else nothing)
-        by_inputs = by_logits @ parameters[-2]
+        if self.networks == 1:
+            slopes = _grouped(by_logits, groups)
+            gradients = [slopes.mT @ _grouped(trace.features, groups)]
+            gradients.append(slopes.sum(1) if norms else nothing)
+            by_inputs = by_logits @ parameters[-2]
+        else:
+            gradients = [torch.einsum("nsk,nsd->skd", by_logits, trace.features)[None]]
+            gradients.append(by_logits.sum(0)[None] if norms else nothing)
+            by_inputs = torch.einsum("nsk,skd->nsd", by_logits, parameters[-2])
         for i in reversed(range(len(trace.blocks))):
             block = trace.blocks[i]
             weight, bias, scale, _ = _of_block(parameters, i)
@@ -519,10 +551,24 @@ class Passes:
             grown = 2 * (padding - 1)
             inputs = by_outputs.new_empty(1).expand(n, weight.shape[1], h - grown, w - grown)
         found: tuple[Tensor, Tensor] = aten.convolution_backward(
-            by_outputs, inputs, weight, None, [1, 1], [padding] * 2, [1, 1], False, [0, 0], 1,
-            [by_inputs, by_weight, False],
+            by_outputs, inputs, weight, None, [1, 1], [padding] * 2, [1, 1], False, [0, 0],
+            self.networks, [by_inputs, by_weight, False],
         )[:2]  # fmt: skip
         return found
+
+
+@torch.no_grad()
+def logits_and_features(network: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits ``[n, k]`` and penultimate features ``[n, d]`` of normalised images.
+
+    Args:
+        network: a `trustdd.networks.Network`; a `ConvNet` goes by its written-out passes.
+        images: ``[n, c, h, w]``.
+    """
+    if Passes.fit(network):
+        return Passes(network).outputs(list(network.parameters()), images)
+    embedded = network.embed(images)  # type: ignore[operator]
+    return network.classifier(embedded), embedded  # type: ignore[operator]
 
 
 def _of_block(parameters: Sequence[Tensor | None], i: int) -> Sequence[Tensor]:
