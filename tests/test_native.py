@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from trustdd.native import library as native_library
 from trustdd.native.convnet import NativeConvNet
 from trustdd.native.library import library
-from trustdd.networks import ConvNet, build
+from trustdd.networks import build
 from trustdd.networks.passes import Passes, SoftTargets
 
 needs_compiler = pytest.mark.skipif(library() is None, reason="no C compiler here")
@@ -46,12 +46,24 @@ class Problem:
         # a mean over InD images, and outliers of another weight behind them
         self.loss = SoftTargets.of(labels[: count - 1], 4, 1, 0.5)
 
+    def exact_products(
+        self, direction: list[Tensor | None]
+    ) -> tuple[list[Tensor], Tensor, list[Tensor]]:
+        """Gradients, and their product's with a direction, by autograd in float64."""
+        network = self.network.double()
+        images, parameters = self.images.double().requires_grad_(), list(network.parameters())
+        loss = SoftTargets(self.loss.targets.double(), self.loss.weights.double())
+        gradients = torch.autograd.grad(loss.loss(network(images)), parameters, create_graph=True)
+        pairs = zip(gradients, direction, strict=True)
+        product = torch.stack([(g * d.double()).sum() for g, d in pairs if d is not None]).sum()
+        by_images, *by_parameters = torch.autograd.grad(
+            product, [images, *parameters], materialize_grads=True
+        )
+        return [g.detach() for g in gradients], by_images, by_parameters
+
     def exact(self) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Logits, features and gradients by autograd in float64."""
-        network = ConvNet.__new__(ConvNet)
-        nn.Module.__init__(network)
-        network.features, network.classifier = self.network.features, self.network.classifier
-        network.double()
+        network = self.network.double()
         features = network.embed(self.images.double())
         logits = network.classifier(features)
         loss = SoftTargets(self.loss.targets.double(), self.loss.weights.double()).loss(logits)
@@ -74,7 +86,7 @@ def test_gradients_are_those_of_autograd(channels: int, size: int, width: int, d
     # few images: among many, some activation lies so near zero that rounding decides its sign
     problem = Problem(channels, size, width, depth, 2)
     passes = Passes(problem.network)
-    assert passes._compiled(problem.parameters, problem.images) is not None
+    assert passes.compiled(problem.parameters, problem.images) is not None
     found, gradients = passes.gradients(problem.parameters, problem.images, problem.loss)
     _, features = passes.outputs(problem.parameters, problem.images)
     logits, embedded, expected = problem.exact()
@@ -86,6 +98,39 @@ def test_gradients_are_those_of_autograd(channels: int, size: int, width: int, d
             assert float(theirs.abs().max()) < 1e-12
         else:
             assert apart(mine, theirs) < 2e-5, i
+
+
+@needs_compiler
+@pytest.mark.parametrize("some", [False, True])
+@pytest.mark.parametrize("channels, size, width, depth", SHAPES)
+def test_derivatives_along_a_direction_are_those_of_autograd(
+    channels: int, size: int, width: int, depth: int, some: bool
+) -> None:
+    problem = Problem(channels, size, width, depth, 2)
+    draw = torch.Generator().manual_seed(7)
+    direction: list[Tensor | None] = [
+        None if some and p.ndim == 1 else torch.randn(p.shape, generator=draw)
+        for p in problem.parameters
+    ]
+    passes = Passes(problem.network)
+    gradients, by_images, by_parameters = passes.products(
+        problem.parameters, problem.images, problem.loss, direction
+    )
+    _, same, nothing = passes.products(
+        problem.parameters, problem.images, problem.loss, direction, by_parameters=False
+    )
+    assert torch.equal(same, by_images)
+    assert nothing == []
+    expected, images_expected, parameters_expected = problem.exact_products(direction)
+    assert apart(by_images, images_expected) < 3e-5
+    for i, (a, b, c, d) in enumerate(
+        zip(gradients, expected, by_parameters, parameters_expected, strict=True)
+    ):
+        if i % 4 == 1 and i < 4 * depth:
+            assert not a.any() and not c.any()
+        else:
+            assert apart(a, b) < 2e-5, i
+            assert apart(c, d) < 5e-5, i
 
 
 @needs_compiler
@@ -171,9 +216,9 @@ def test_other_widths_and_kinds_go_by_pytorch() -> None:
     problem = Problem(3, 16, 16, 2, 4)
     double = [p.double() for p in problem.parameters]
     passes = Passes(problem.network)
-    assert passes._compiled(double, problem.images.double()) is None
+    assert passes.compiled(double, problem.images.double()) is None
     odd = build("convnet", 3, 4, 16, 24, 2, torch.Generator().manual_seed(0))
-    assert Passes(odd)._compiled([p.detach() for p in odd.parameters()], problem.images) is None
+    assert Passes(odd).compiled([p.detach() for p in odd.parameters()], problem.images) is None
 
 
 def test_without_a_compiler_it_says_so_once(monkeypatch: pytest.MonkeyPatch, fresh: None) -> None:
@@ -238,9 +283,11 @@ def test_it_is_compiled_once_and_elsewhere_if_need_be(
 
 
 @needs_compiler
-def test_a_forked_process_has_threads_of_its_own() -> None:
+def test_a_forked_process_goes_on_alone() -> None:
+    """As a DataLoader's workers do: one thread each."""
     script = """
 import os, torch
+from trustdd.native import convnet
 from trustdd.networks import build
 from trustdd.networks.passes import Passes, SoftTargets
 torch.set_num_threads(2)
@@ -251,9 +298,11 @@ images = torch.ones(4, 1, 8, 8)
 def total():
     return sum(float(g.sum()) for g in Passes(network).gradients(parameters, images, loss)[1])
 before = total()
-child = os.fork()
-if child == 0:
-    os._exit(0 if total() == before else 1)
+with convnet._lock:
+    child = os.fork()
+    if child == 0:
+        torch.set_num_threads(1)
+        os._exit(0 if abs(total() - before) < 1e-5 else 1)
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
     finished = subprocess.run(

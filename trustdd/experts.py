@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from trustdd.adjoint import flatten_parameters, unflatten_parameters
+from trustdd.descent import Descent
 from trustdd.experiment import Experiment
 from trustdd.expert_store import (
     FORMAT,
@@ -140,11 +141,15 @@ class _Trainer:
         network = build_network(
             self.experiment, self.data.channels, len(self.data.classes), "expert", index
         ).to(self.device)
+        descent = Descent(
+            network, momentum=0.0, weight_decay=0.0,
+            outlier_weight=self.experiment.outlier_weight, precision=self.experiment.precision,
+        )  # fmt: skip
         record, seconds = self._begin(network, final, partial)
         bar.update(len(record["train_loss"]))
         begun = time.perf_counter() - seconds
         for epoch in range(len(record["train_loss"]), self.epochs):
-            self._epoch(network, index, epoch, record)
+            self._epoch(network, descent, index, epoch, record)
             seconds = time.perf_counter() - begun
             write_tensors(partial, _stacked(record), {"seconds": repr(seconds)})
             shown = {"loss": record["train_loss"][-1], "accuracy": record["test_accuracy"][-1]}
@@ -175,7 +180,12 @@ class _Trainer:
         return {k: list(v) for k, v in tensors.items()}, float(metadata.get("seconds", known))
 
     def _epoch(
-        self, network: nn.Module, index: int, epoch: int, record: dict[str, list[Tensor]]
+        self,
+        network: nn.Module,
+        descent: Descent,
+        index: int,
+        epoch: int,
+        record: dict[str, list[Tensor]],
     ) -> None:
         experiment = self.experiment
         sums = torch.zeros(2, dtype=torch.float64, device=self.device)
@@ -200,6 +210,7 @@ class _Trainer:
             generator=stream(experiment.seed, "expert", index, "epoch", epoch),
             normalise=self.data.normalise,
             watch=watch,
+            descent=descent,
         )
         loss, accuracy = (sums.cpu() / len(self.images)).float()
         after = flatten_parameters(network, list(network.parameters()))

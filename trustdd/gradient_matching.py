@@ -285,17 +285,34 @@ def _match_groups(
         aims.append(of_real.gradients(parameters, own, loss, norms)[1])
     weights = synthetic.new_full((len(synthetic), 1), 1 / share)
     loss = SoftTargets(targets.repeat_interleave(share, 0), weights)
-    trace = passes.forward(parameters, synthetic)
-    gradients = passes.backward(parameters, trace, loss, groups, norms)
+    compiled = passes.compiled(parameters, synthetic) is not None
+    if compiled:
+        # each group by itself, and once more along its direction: nothing is kept in between
+        pieces = list(zip(synthetic.split(share), loss.split(share), strict=True))
+        alone = [passes.gradients(parameters, x, own, norms)[1] for x, own in pieces]
+        gradients = [torch.stack(of_groups) for of_groups in zip(*alone, strict=True)]
+    else:
+        trace = passes.forward(parameters, synthetic)
+        gradients = passes.backward(parameters, trace, loss, groups, norms)
+        if groups == 1:
+            gradients = [g[None] for g in gradients]
     matched = [i for i, g in enumerate(gradients) if g.numel()]
     stacked = [torch.stack([aim[i] for aim in aims]) for i in matched]
-    leaves = [gradients[i] if groups > 1 else gradients[i][None] for i in matched]
-    leaves = [leaf.detach().requires_grad_() for leaf in leaves]
+    leaves = [gradients[i].detach().requires_grad_() for i in matched]
     with torch.enable_grad():
         total = _grouped_distance(leaves, stacked, metric)
     direction: list[Tensor | None] = [None] * len(gradients)
     for i, part in zip(matched, torch.autograd.grad(total, leaves), strict=True):
-        direction[i] = part[0] if groups == 1 else part
+        direction[i] = part
+    if compiled:
+        found = [
+            passes.products(parameters, x, own, [None if d is None else d[g] for d in direction],
+                            by_parameters=False)[1]
+            for g, (x, own) in enumerate(pieces)
+        ]  # fmt: skip
+        return total.detach(), torch.cat(found)
+    if groups == 1:
+        direction = [None if d is None else d[0] for d in direction]
     by_images, _ = passes.along(parameters, trace, direction, groups)
     return total.detach(), by_images
 

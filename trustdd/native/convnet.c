@@ -1,4 +1,4 @@
-/* A ConvNet's gradients on a CPU, written for one core; threads each take pieces of a batch.
+/* A ConvNet's gradients on a CPU: threads take pieces of a batch, small enough for a core's cache.
 
    Blocks of 3x3 convolution, instance norm with scale and shift, ReLU and 2x2 average pooling, and
    a linear layer behind them: trustdd.networks.ConvNet. Activations lie channels last, so that
@@ -14,6 +14,9 @@
    the gradients are the transposes: by_g = Gt ((A by_y At) . (Bt d B)) G, summed over tiles before
    the outer transform, and by_d = B ((G g Gt) . (A by_y At)) Bt, summed where tiles overlap.
 
+   The derivative of these gradients along a direction of the parameters (Pearlmutter's R operator)
+   goes through the same operations a second time: `along`, of trustdd.networks.passes.
+
    A convolution's bias is left out: the norm behind it takes it out again.
 
    With bf16, the 36 products multiply bfloat16 numbers and add them up in float32; everything else
@@ -21,6 +24,7 @@
 */
 
 #include <math.h>
+#include <pthread.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -64,6 +68,8 @@ INLINE size tiles(const Plan *p, size i) { return (side(p, i) + 3) / 4; }
 /* of the inputs of block i >= 1, with the zeros around them */
 INLINE size padded(const Plan *p, size i) { return 4 * tiles(p, i) + 2; }
 INLINE size taps(const Plan *p) { return 9 * p->channels; }
+/* in whole vectors */
+INLINE size taps_wide(const Plan *p) { return (taps(p) + 15) / 16 * 16; }
 INLINE size features(const Plan *p) {
     size s = side(p, p->depth);
     return s * s * p->width;
@@ -91,8 +97,9 @@ INLINE float *take(float *base, size *used, size count) {
 
 /* what `trustdd_prepare` makes of the parameters */
 typedef struct {
-    float *first;          /* [taps, width] */
-    float *forward[16];    /* per block: 36 of [width in, width out], in panels of columns */
+    float *first;          /* [taps, width], in panels of columns */
+    float *first_back;     /* [width, taps in whole vectors], likewise */
+    float *forward[16];    /* per block: 36 of [width in, width out], likewise */
     float *backward[16];   /* 36 of [width out, width in], likewise */
     float *linear;         /* [classes, features], channels last */
 } Prepared;
@@ -100,6 +107,7 @@ typedef struct {
 static size prepared_at(const Plan *p, float *base, Prepared *at) {
     size used = 0, square = POINTS * p->width * p->width;
     at->first = take(base, &used, taps(p) * p->width);
+    at->first_back = take(base, &used, taps_wide(p) * p->width);
     for (size i = 1; i < p->depth; i++) {
         at->forward[i] = take(base, &used, square);
         at->backward[i] = take(base, &used, square);
@@ -130,10 +138,14 @@ static size sums_at(const Plan *p, float *base, Sums *at) {
     return used;
 }
 
+/* how far a piece goes: forward, back, and along a direction */
+enum { FORWARD, BACK, ALONG };
+
 /* a piece's numbers */
 typedef struct {
     float *patches;                   /* [n, pixels, taps] */
     float *outputs[16];               /* of block i's convolution, [n, h, w, width] */
+    float *by_outputs[16];            /* their gradient; in their place, but where they are wanted */
     float *mean[16], *deviation[16];  /* [n, width]; one over the standard deviation */
     float *inputs[16];                /* block i's, transformed: 36 of [tiles, width] */
     float *around;                    /* inputs with zeros around them, or their gradient */
@@ -142,27 +154,46 @@ typedef struct {
     float *embedded;                  /* [n, features] */
     float *by_embedded;
     float *by_logits;                 /* [n, classes] */
+    /* for the derivatives along a direction */
+    float *by_pooled[16];             /* gradient of what block i gives, [n, h/2, w/2, width] */
+    float *along[16];                 /* of the normalised outputs; then of the outputs' gradient */
+    float *slope[16];                 /* of the deviation, over the deviation, [n, width] */
+    float *inputs_along[16];
+    float *thirds;                    /* 36 of [tiles, width] */
+    float *embedded_along;
+    float *by_patches;                /* an image's, [pixels, taps in whole vectors] */
 } Work;
 
-static size work_at(const Plan *p, float *base, size n, int gradients, Work *at) {
-    size used = 0, around = 0, square = 0;
-    at->patches = take(base, &used, (gradients ? n : 1) * side(p, 0) * side(p, 0) * taps(p));
+static size work_at(const Plan *p, float *base, size n, int mode, Work *at) {
+    size used = 0, around = 0, square = 0, width = p->width, pixels = side(p, 0) * side(p, 0);
+    at->patches = take(base, &used, (mode > FORWARD ? n : 1) * pixels * taps(p));
     for (size i = 0; i < p->depth; i++) {
-        at->outputs[i] = take(base, &used, n * side(p, i) * side(p, i) * p->width);
-        at->mean[i] = take(base, &used, n * p->width);
-        at->deviation[i] = take(base, &used, n * p->width);
+        size picture = side(p, i) * side(p, i) * width, pooled = side(p, i + 1) * side(p, i + 1);
+        at->outputs[i] = take(base, &used, n * picture);
+        at->by_outputs[i] = mode == ALONG ? take(base, &used, n * picture) : at->outputs[i];
+        at->mean[i] = take(base, &used, n * width);
+        at->deviation[i] = take(base, &used, n * width);
+        if (mode == ALONG) {
+            at->by_pooled[i] = take(base, &used, n * pooled * width);
+            at->along[i] = take(base, &used, n * picture);
+            at->slope[i] = take(base, &used, n * width);
+        }
         if (i == 0) continue;
         at->inputs[i] = take(base, &used, POINTS * stride(p, i, n));
-        if (n * padded(p, i) * padded(p, i) * p->width > around)
-            around = n * padded(p, i) * padded(p, i) * p->width;
+        if (mode == ALONG) at->inputs_along[i] = take(base, &used, POINTS * stride(p, i, n));
+        size grown = n * padded(p, i) * padded(p, i) * width;
+        if (grown > around) around = grown;
         if (POINTS * stride(p, i, n) > square) square = POINTS * stride(p, i, n);
     }
     at->around = take(base, &used, around);
     at->products = take(base, &used, square);
-    at->others = take(base, &used, gradients ? square : 0);
+    at->others = take(base, &used, mode > FORWARD ? square : 0);
     at->embedded = take(base, &used, n * features(p));
     at->by_embedded = take(base, &used, n * features(p));
     at->by_logits = take(base, &used, n * p->classes);
+    at->thirds = take(base, &used, mode == ALONG ? square : 0);
+    at->embedded_along = take(base, &used, mode == ALONG ? n * features(p) : 0);
+    at->by_patches = take(base, &used, mode == ALONG ? pixels * taps_wide(p) : 0);
     return used;
 }
 
@@ -234,6 +265,12 @@ INLINE void product(
 static void times(
     size rows, size width, size depth, const float *a, const float *b, float *c) {
     product(0, rows, width, depth, a, depth, 1, b, panel(width), depth * panel(width), c, width);
+}
+
+/* c += the same */
+static void add_times(
+    size rows, size width, size depth, const float *a, const float *b, float *c) {
+    product(1, rows, width, depth, a, depth, 1, b, panel(width), depth * panel(width), c, width);
 }
 
 /* c += a transposed times b: a as [depth, rows], b as [depth, width] */
@@ -609,11 +646,13 @@ INLINE void keep_weights(const Plan *p, size k, size j, const vec *u, float *to)
 #endif
 }
 
-static void transform_weights(const Plan *p, size i, const float *weight, Prepared *to) {
+/* of rows `first` to `last` */
+static void transform_weights(const Plan *p, size i, const float *weight, const Prepared *to,
+                              size first, size last) {
     size width = p->width;
     /* lanes along the outputs for the forward pass, along the inputs for the backward pass */
     for (int back = 0; back < 2; back++)
-        for (size k = 0; k < width; k++)
+        for (size k = first; k < last; k++)
             for (size j = 0; j < width; j += LANES) {
                 vec g[9], u[POINTS];
                 for (int a = 0; a < 9; a++)
@@ -691,14 +730,15 @@ static void activate(const Plan *p, size i, const float *outputs, const float *s
     }
 }
 
-/* The way back: one image's gradient of what `activate` made -> that of the outputs, in their
-   place; adds to the gradients of scale and shift. */
-static void deactivate(const Plan *p, size i, float *outputs, const float *scale,
+/* The way back: one image's gradient of what `activate` made -> that of the outputs, which may take
+   their place; adds to the gradients of scale and shift. */
+static void deactivate(const Plan *p, size i, const float *outputs, const float *scale,
                        const float *shift, const float *mean, const float *deviation,
-                       const float *by, size row, float *by_scale, float *by_shift) {
+                       const float *by, size row, float *by_scale, float *by_shift,
+                       float *by_outputs) {
     size s = side(p, i), width = p->width, even = s / 2 * 2;
     for (size c = 0; c < width; c += LANES) {
-        float *from = outputs + c;
+        const float *from = outputs + c;
         vec middle = load(mean + c), spread = load(deviation + c);
         vec factor = spread * load(scale + c), offset = load(shift + c) - middle * factor;
         vec sum[2] = {all(0), all(0)}, dot[2] = {all(0), all(0)};
@@ -719,19 +759,20 @@ static void deactivate(const Plan *p, size i, float *outputs, const float *scale
         total /= (float)(s * s), along /= (float)(s * s);
         for (size y = 0; y < s; y++)
             for (size x = 0; x < s; x++) {
-                float *own = from + (y * s + x) * width;
-                vec value = load(own), given = all(0);
+                size own = (y * s + x) * width + c;
+                vec value = load(outputs + own), given = all(0);
                 if (y < even && x < even) {
                     vec whole = load(by + (y / 2 * row + x / 2) * width + c) * 0.25f;
                     given = where_positive(value * factor + offset, whole);
                 }
-                store(own, factor * (given - total - (value - middle) * spread * along));
+                store(by_outputs + own,
+                      factor * (given - total - (value - middle) * spread * along));
             }
     }
 }
 
 static void forward(const Plan *p, const float *const *parameters, const Prepared *ready, size n,
-                    const float *images, int gradients, const Work *w) {
+                    const float *images, int mode, const Work *w) {
     size width = p->width;
     for (size i = 0; i < p->depth; i++) {
         size s = side(p, i), picture = s * s * width, next = padded(p, i + 1), jump = stride(p, i, n);
@@ -754,7 +795,7 @@ static void forward(const Plan *p, const float *const *parameters, const Prepare
         if (!last) memset(w->around, 0, n * next * next * width * sizeof(float));
         for (size k = 0; k < n; k++) {
             if (i == 0) {
-                float *own = w->patches + (gradients ? k : 0) * s * s * taps(p);
+                float *own = w->patches + (mode > FORWARD ? k : 0) * s * s * taps(p);
                 cut(p, images + k * p->channels * p->image * p->image, own);
                 times(s * s, width, taps(p), own, ready->first, w->outputs[0] + k * picture);
             }
@@ -767,17 +808,21 @@ static void forward(const Plan *p, const float *const *parameters, const Prepare
 }
 
 static void backward(const Plan *p, const float *const *parameters, const Prepared *ready, size n,
-                     const Work *w, const Sums *sums) {
+                     int mode, const Work *w, const Sums *sums) {
     size width = p->width;
     const float *by = w->by_embedded;
     size row = side(p, p->depth), picture = row * row * width;
     for (size i = p->depth - 1; i >= 0; i--) {
-        size s = side(p, i), pixels = s * s, jump = stride(p, i, n);
+        size s = side(p, i), pixels = s * s, jump = stride(p, i, n), half = s / 2;
         for (size k = 0; k < n; k++) {
-            float *outputs = w->outputs[i] + k * pixels * width;
-            deactivate(p, i, outputs, parameters[4 * i + 2], parameters[4 * i + 3],
-                       w->mean[i] + k * width, w->deviation[i] + k * width, by + k * picture, row,
-                       sums->scale[i], sums->shift[i]);
+            float *outputs = w->by_outputs[i] + k * pixels * width;
+            if (mode == ALONG)
+                for (size y = 0; y < half; y++)
+                    memcpy(w->by_pooled[i] + (k * half + y) * half * width,
+                           by + k * picture + y * row * width, half * width * sizeof(float));
+            deactivate(p, i, w->outputs[i] + k * pixels * width, parameters[4 * i + 2],
+                       parameters[4 * i + 3], w->mean[i] + k * width, w->deviation[i] + k * width,
+                       by + k * picture, row, sums->scale[i], sums->shift[i], outputs);
             /* a few pixels at a time, which stay in the cache */
             for (size q = 0; i == 0 && q < pixels; q += 256)
                 add_outer(taps(p), width, least(256, pixels - q),
@@ -785,7 +830,7 @@ static void backward(const Plan *p, const float *const *parameters, const Prepar
                           sums->first);
         }
         if (i == 0) break;
-        untransform_outputs(p, i, n, w->outputs[i], w->products);
+        untransform_outputs(p, i, n, w->by_outputs[i], w->products);
         for (size q = 0; q < POINTS; q++) {
             const float *a = w->inputs[i] + q * jump, *b = w->products + q * jump;
             const float *back = ready->backward[i] + q * width * width;
@@ -842,15 +887,287 @@ static void classify(const Plan *p, const float *bias, const Prepared *ready, si
     }
 }
 
+/* ---------------------------------------------------------------- along a direction */
+
+/* One image's derivatives: of the outputs -> of the normalised outputs, in their place; and of what
+   the block gives. `more_scale` and `more_shift` are the direction's. */
+static void activate_along(const Plan *p, size i, const float *outputs, const float *scale,
+                           const float *shift, const float *more_scale, const float *more_shift,
+                           const float *mean, const float *deviation, float *along, float *slope,
+                           float *to, size row) {
+    size s = side(p, i), width = p->width, pixels = s * s;
+    for (size c = 0; c < width; c += LANES) {
+        vec middle = load(mean + c), spread = load(deviation + c);
+        vec factor = spread * load(scale + c), offset = load(shift + c) - middle * factor;
+        vec sum[2] = {all(0), all(0)}, dot[2] = {all(0), all(0)};
+        for (size k = 0; k < pixels; k++) {
+            vec moved = load(along + k * width + c);
+            sum[k % 2] += moved;
+            dot[k % 2] += moved * ((load(outputs + k * width + c) - middle) * spread);
+        }
+        vec average = (sum[0] + sum[1]) / (float)pixels;
+        vec own = -spread * ((dot[0] + dot[1]) / (float)pixels);
+        store(slope + c, own);
+        for (size k = 0; k < pixels; k++) {
+            vec normal = (load(outputs + k * width + c) - middle) * spread;
+            store(along + k * width + c,
+                  (load(along + k * width + c) - average) * spread + normal * own);
+        }
+        vec by_normal = load(scale + c), by_scale = load(more_scale + c);
+        vec by_shift = load(more_shift + c);
+        for (size y = 0; y < s / 2; y++)
+            for (size x = 0; x < s / 2; x++) {
+                vec total = all(0);
+                EACH(q, 4) {
+                    size at = ((2 * y + q / 2) * s + 2 * x + q % 2) * width + c;
+                    vec value = load(outputs + at);
+                    vec moved = load(along + at) * by_normal
+                        + (value - middle) * spread * by_scale + by_shift;
+                    total += where_positive(value * factor + offset, moved);
+                }
+                store(to + (y * row + x) * width + c, total * 0.25f);
+            }
+    }
+}
+
+/* The way back: the derivative of the outputs' gradient takes the place of `along`. */
+static void deactivate_along(const Plan *p, size i, const float *outputs, const float *by_outputs,
+                             const float *scale, const float *shift, const float *more_scale,
+                             const float *mean, const float *deviation, const float *slope,
+                             const float *by, const float *by_along, size row, float *along,
+                             float *by_scale, float *by_shift) {
+    size s = side(p, i), width = p->width, half = s / 2;
+    float share = 1.0f / (float)(s * s);
+    for (size c = 0; c < width; c += LANES) {
+        vec middle = load(mean + c), spread = load(deviation + c), own = load(slope + c);
+        vec factor = spread * load(scale + c), offset = load(shift + c) - middle * factor;
+        vec extra = spread * load(more_scale + c);
+        /* sums of: the gradient, its derivative, and their products */
+        vec given = all(0), moved = all(0), given_normal = all(0), moved_normal = all(0);
+        vec given_along = all(0);
+        for (size y = 0; y < half; y++)
+            for (size x = 0; x < half; x++) {
+                vec whole = load(by + (y * half + x) * width + c) * 0.25f;
+                vec change = load(by_along + (y * row + x) * width + c) * 0.25f;
+                EACH(q, 4) {
+                    size at = ((2 * y + q / 2) * s + 2 * x + q % 2) * width + c;
+                    vec value = load(outputs + at), normal = (value - middle) * spread;
+                    vec first = where_positive(value * factor + offset, whole);
+                    vec second = where_positive(value * factor + offset, change);
+                    given += first, moved += second;
+                    given_normal += first * normal, moved_normal += second * normal;
+                    given_along += first * load(along + at);
+                }
+            }
+        vec both = moved_normal + given_along;
+        if (by_scale) {
+            store(by_scale + c, load(by_scale + c) + both);
+            store(by_shift + c, load(by_shift + c) + moved);
+        }
+        vec constant = (factor * moved + extra * given) * share;
+        vec by_normal = (factor * both + extra * given_normal) * share;
+        vec by_moved = factor * given_normal * share;
+        for (size y = 0; y < s; y++)
+            for (size x = 0; x < s; x++) {
+                size at = (y * s + x) * width + c;
+                vec value = load(outputs + at), normal = (value - middle) * spread;
+                vec first = all(0), second = all(0);
+                if (y < 2 * half && x < 2 * half) {
+                    vec test = value * factor + offset;
+                    vec whole = load(by + (y / 2 * half + x / 2) * width + c) * 0.25f;
+                    vec change = load(by_along + (y / 2 * row + x / 2) * width + c) * 0.25f;
+                    first = where_positive(test, whole), second = where_positive(test, change);
+                }
+                store(along + at, factor * second + extra * first - constant
+                      + own * load(by_outputs + at) - by_moved * load(along + at)
+                      - by_normal * normal);
+            }
+    }
+}
+
+/* an image's gradient from that of its patches, whose rows are `wide` */
+static void paste(const Plan *p, const float *patches, size wide, float *image) {
+    size s = side(p, 0), have = p->image;
+    memset(image, 0, p->channels * have * have * sizeof(float));
+    for (size y = 0; y < s; y++)
+        for (size x = 0; x < s; x++, patches += wide)
+            for (size k = 0; k < taps(p); k++) {
+                size row = y - p->padding + k / 3 % 3, column = x - p->padding + k % 3;
+                if (row >= 0 && row < have && column >= 0 && column < have)
+                    image[(k / 9 * have + row) * have + column] += patches[k];
+            }
+}
+
+/* Derivative of the gradients along a direction, after `backward`: of the images' into `by_images`,
+   and of the parameters' added to `sums`, where there are any. */
+static void along(const Plan *p, const float *const *parameters, const Prepared *ready,
+                  const float *const *direction, const Prepared *more, size n, const float *logits,
+                  const float *weights, float *by_images, const Work *w, const Sums *sums) {
+    size width = p->width, square = width * width, d = features(p), classes = p->classes;
+    for (size i = 0; i < p->depth; i++) {
+        size s = side(p, i), pixels = s * s, next = padded(p, i + 1), jump = stride(p, i, n);
+        int last = i + 1 == p->depth;
+        if (i > 0) {
+            transform_inputs(p, i, n, w->around, w->inputs_along[i]);
+            for (size q = 0; q < POINTS; q++) {
+                float *to = w->products + q * jump;
+                times(many(p, i, n), width, width, w->inputs_along[i] + q * jump,
+                      ready->forward[i] + q * square, to);
+                add_times(many(p, i, n), width, width, w->inputs[i] + q * jump,
+                          more->forward[i] + q * square, to);
+            }
+            transform_outputs(p, i, n, w->products, w->along[i]);
+        }
+        if (!last) memset(w->around, 0, n * next * next * width * sizeof(float));
+        for (size k = 0; k < n; k++) {
+            float *own = w->along[i] + k * pixels * width;
+            if (i == 0) times(pixels, width, taps(p), w->patches + k * pixels * taps(p), more->first, own);
+            float *to = last ? w->embedded_along + k * d
+                             : w->around + ((k * next + 1) * next + 1) * width;
+            activate_along(p, i, w->outputs[i] + k * pixels * width, parameters[4 * i + 2],
+                           parameters[4 * i + 3], direction[4 * i + 2], direction[4 * i + 3],
+                           w->mean[i] + k * width, w->deviation[i] + k * width, own,
+                           w->slope[i] + k * width, to, last ? s / 2 : next);
+        }
+    }
+    for (size k = 0; k < n; k++) {
+        const float *own = w->embedded + k * d, *moved = w->embedded_along + k * d;
+        const float *out = logits + k * classes, *by = w->by_logits + k * classes;
+        float shares[classes], changes[classes], most = -INFINITY, total = 0, middle = 0;
+        for (size j = 0; j < classes; j++) most = out[j] > most ? out[j] : most;
+        for (size j = 0; j < classes; j++) total += shares[j] = expf(out[j] - most);
+        for (size j = 0; j < classes; j++) {
+            const float *row = ready->linear + j * d, *change = more->linear + j * d;
+            vec sum = all(0);
+            for (size f = 0; f < d; f += LANES)
+                sum += load(moved + f) * load(row + f) + load(own + f) * load(change + f);
+            changes[j] = direction[4 * p->depth + 1][j];
+            for (int l = 0; l < LANES; l++) changes[j] += sum[l];
+            shares[j] /= total;
+            middle += shares[j] * changes[j];
+        }
+        /* the gradient of the features is not needed any more: here comes its derivative */
+        float *back = w->by_embedded + k * d;
+        memset(back, 0, d * sizeof(float));
+        for (size j = 0; j < classes; j++) {
+            float change = shares[j] * (changes[j] - middle) * weights[k];
+            const float *row = ready->linear + j * d, *other = more->linear + j * d;
+            for (size f = 0; f < d; f += LANES)
+                store(back + f, load(back + f) + change * load(row + f) + by[j] * load(other + f));
+            if (!sums) continue;
+            sums->bias[j] += change;
+            float *sum = sums->linear + j * d;
+            for (size f = 0; f < d; f += LANES)
+                store(sum + f, load(sum + f) + change * load(own + f) + by[j] * load(moved + f));
+        }
+    }
+    const float *by = w->by_embedded;
+    size row = side(p, p->depth), picture = row * row * width;
+    for (size i = p->depth - 1; i >= 0; i--) {
+        size s = side(p, i), pixels = s * s, half = s / 2, jump = stride(p, i, n);
+        for (size k = 0; k < n; k++) {
+            size at = k * pixels * width;
+            deactivate_along(p, i, w->outputs[i] + at, w->by_outputs[i] + at,
+                             parameters[4 * i + 2], parameters[4 * i + 3], direction[4 * i + 2],
+                             w->mean[i] + k * width, w->deviation[i] + k * width,
+                             w->slope[i] + k * width, w->by_pooled[i] + k * half * half * width,
+                             by + k * picture, row, w->along[i] + at, sums ? sums->scale[i] : 0,
+                             sums ? sums->shift[i] : 0);
+            if (i > 0) continue;
+            size wide = taps_wide(p), cells = p->channels * p->image * p->image;
+            times(pixels, wide, width, w->along[0] + at, ready->first_back, w->by_patches);
+            add_times(pixels, wide, width, w->by_outputs[0] + at, more->first_back, w->by_patches);
+            paste(p, w->by_patches, wide, by_images + k * cells);
+            for (size q = 0; sums && q < pixels; q += 256)
+                add_outer(taps(p), width, least(256, pixels - q),
+                          w->patches + (k * pixels + q) * taps(p), w->along[0] + at + q * width,
+                          sums->first);
+        }
+        if (i == 0) break;
+        size count = n * tiles(p, i) * tiles(p, i), rows = many(p, i, n);
+        untransform_outputs(p, i, n, w->by_outputs[i], w->products);
+        untransform_outputs(p, i, n, w->along[i], w->thirds);
+        for (size q = 0; q < POINTS; q++) {
+            const float *given = w->products + q * jump, *moved = w->thirds + q * jump;
+            float *to = w->others + q * jump;
+            times(rows, width, width, moved, ready->backward[i] + q * square, to);
+            add_times(rows, width, width, given, more->backward[i] + q * square, to);
+            if (!sums) continue;
+            float *sum = sums->weight[i] + q * square;
+            add_outer(width, width, count, w->inputs[i] + q * jump, moved, sum);
+            add_outer(width, width, count, w->inputs_along[i] + q * jump, given, sum);
+        }
+        untransform_inputs(p, i, n, w->others, w->around);
+        row = padded(p, i), picture = row * row * width;
+        by = w->around + (row + 1) * width;
+    }
+}
+
+/* ---------------------------------------------------------------- threads */
+
+/* The threads of PyTorch's OpenMP, where that is GNU's or speaks as it does: others beside them
+   would wait for each other's cores. */
+#if defined(__linux__)
+extern void GOMP_parallel(void (*)(void *), void *, unsigned, unsigned) __attribute__((weak));
+extern int omp_get_thread_num(void) __attribute__((weak));
+extern int omp_get_num_threads(void) __attribute__((weak));
+#define HAS_TEAM (GOMP_parallel && omp_get_thread_num && omp_get_num_threads)
+#else
+#define GOMP_parallel(f, a, n, g) ((void)0)
+#define omp_get_thread_num() 0
+#define omp_get_num_threads() 1
+#define HAS_TEAM 0
+#endif
+
+typedef struct Task Task;
+typedef void (*Work_of_lane)(const Task *, size lane);
+typedef struct {
+    const Task *task;
+    Work_of_lane work;
+    size lane, lanes;
+} Share;
+
+static void team_member(void *data) {
+    const Share *all = data;
+    /* there may be fewer threads than were asked for */
+    for (size lane = omp_get_thread_num(); lane < all->lanes; lane += omp_get_num_threads())
+        all->work(all->task, lane);
+}
+
+static void *one_thread(void *data) {
+    const Share *own = data;
+    own->work(own->task, own->lane);
+    return 0;
+}
+
+/* Do `work` for lanes 0 to `lanes` - 1, and come back when all are done. */
+static void each_lane(const Task *task, size lanes, Work_of_lane work) {
+    Share all = {task, work, 0, lanes};
+    if (lanes == 1) {
+        work(task, 0);
+        return;
+    }
+    if (HAS_TEAM) {
+        GOMP_parallel(team_member, &all, (unsigned)lanes, 0);
+        return;
+    }
+    pthread_t threads[lanes];
+    Share shares[lanes];
+    int started[lanes];
+    for (size lane = 1; lane < lanes; lane++) {
+        shares[lane] = (Share){task, work, lane, lanes};
+        started[lane] = !pthread_create(&threads[lane], 0, one_thread, &shares[lane]);
+    }
+    work(task, 0);
+    for (size lane = 1; lane < lanes; lane++) {
+        if (started[lane]) pthread_join(threads[lane], 0);
+        else work(task, lane);
+    }
+}
+
 /* ---------------------------------------------------------------- what Python calls */
 
 int trustdd_has_bf16(void) { return HAS_BF16; }
-
-size trustdd_prepared_floats(const Plan *p) { return prepared_at(p, 0, &(Prepared){0}); }
-size trustdd_sums_floats(const Plan *p) { return sums_at(p, 0, &(Sums){0}); }
-size trustdd_work_floats(const Plan *p, size n, int gradients) {
-    return work_at(p, 0, n, gradients, &(Work){0});
-}
 
 /* between `parameters()` order, [classes, width, s, s], and channels last */
 static void reorder(const Plan *p, const float *from, float *to, int back) {
@@ -864,52 +1181,96 @@ static void reorder(const Plan *p, const float *from, float *to, int back) {
             }
 }
 
-void trustdd_prepare(const Plan *p, const float *const *parameters, float *base) {
-    Prepared to;
+/* What is to be done with a batch; see `trustdd_run`. */
+struct Task {
+    const Plan *plan;
+    int mode;
+    size count, lanes, each;
+    const float *const *parameters, *const *direction;
+    const float *images, *targets, *weights;
+    float *logits, *embedded, *by_images;
+    float *const *gradients, *const *by_parameters;
+    Prepared ready, more;
+    float *sums, *sums_along, *work; /* of the first lane; the others' behind it */
+    size sums_floats, work_floats;
+};
+
+INLINE size part(size count, size lanes, size lane) { return count * lane / lanes; }
+
+static void prepare(const Task *t, const float *const *tensors, const Prepared *to, size lane) {
+    const Plan *p = t->plan;
     size width = p->width, n = taps(p);
-    prepared_at(p, base, &to);
+    size first = part(width, t->lanes, lane), last = part(width, t->lanes, lane + 1);
+    for (size i = 1; i < p->depth; i++)
+        transform_weights(p, i, tensors[4 * i], to, first, last);
+    if (lane > 0) return;
+    memset(to->first_back, 0, taps_wide(p) * width * sizeof(float));
     for (size k = 0; k < n; k++)
-        for (size j = 0; j < width; j++)
-            to.first[in_panels(width, n, k, j)] = parameters[0][j * n + k];
-    for (size i = 1; i < p->depth; i++) transform_weights(p, i, parameters[4 * i], &to);
-    reorder(p, parameters[4 * p->depth], to.linear, 0);
+        for (size j = 0; j < width; j++) {
+            to->first[in_panels(width, n, k, j)] = tensors[0][j * n + k];
+            to->first_back[in_panels(taps_wide(p), width, j, k)] = tensors[0][j * n + k];
+        }
+    reorder(p, tensors[4 * p->depth], to->linear, 0);
 }
 
-/* A piece of a batch: its logits [n, classes] and, where there are `sums`, its share of the
-   gradients, added to them; where there is `embedded`, features in the usual order. */
-void trustdd_piece(const Plan *p, const float *const *parameters, float *prepared, size n,
-                   const float *images, const float *targets, const float *weights, float *logits,
-                   float *embedded, float *sums, float *work) {
-    Prepared ready;
-    Sums to;
+static void begin_lane(const Task *t, size lane) {
+    prepare(t, t->parameters, &t->ready, lane);
+    if (t->direction) prepare(t, t->direction, &t->more, lane);
+    size bytes = t->sums_floats * sizeof(float);
+    if (t->sums) memset(t->sums + lane * t->sums_floats, 0, bytes);
+    if (t->sums_along) memset(t->sums_along + lane * t->sums_floats, 0, bytes);
+}
+
+static void piece(const Task *t, size first, size n, Work *w, const Sums *sums,
+                  const Sums *further) {
+    const Plan *p = t->plan;
+    size cells = p->channels * p->image * p->image, classes = p->classes;
+    const float *weights = t->weights ? t->weights + first : 0;
+    float *logits = t->logits + first * classes;
+    forward(p, t->parameters, &t->ready, n, t->images + first * cells, t->mode, w);
+    classify(p, t->parameters[4 * p->depth + 1], &t->ready, n,
+             t->targets ? t->targets + first * classes : 0, weights, logits, w, sums);
+    Plan rows = *p;
+    rows.classes = n;
+    reorder(&rows, w->embedded, t->embedded + first * features(p), 1);
+    if (t->mode >= BACK) backward(p, t->parameters, &t->ready, n, t->mode, w, sums);
+    if (t->mode == ALONG)
+        along(p, t->parameters, &t->ready, t->direction, &t->more, n, logits, weights,
+              t->by_images + first * cells, w, further);
+}
+
+static void pieces_of_lane(const Task *t, size lane) {
+    Sums sums, further;
     Work w;
-    prepared_at(p, prepared, &ready);
-    work_at(p, work, n, sums != 0, &w);
-    if (sums) sums_at(p, sums, &to);
-    forward(p, parameters, &ready, n, images, sums != 0, &w);
-    classify(p, parameters[4 * p->depth + 1], &ready, n, targets, weights, logits, &w,
-             sums ? &to : 0);
-    if (embedded) {
-        Plan rows = *p;
-        rows.classes = n;
-        reorder(&rows, w.embedded, embedded, 1);
+    size pieces = (t->count + t->each - 1) / t->each;
+    if (t->sums) sums_at(t->plan, t->sums + lane * t->sums_floats, &sums);
+    if (t->sums_along) sums_at(t->plan, t->sums_along + lane * t->sums_floats, &further);
+    work_at(t->plan, t->work + lane * t->work_floats, t->each, t->mode, &w);
+    for (size k = lane; k < pieces; k += t->lanes) {
+        size first = part(t->count, pieces, k), last = part(t->count, pieces, k + 1);
+        piece(t, first, last - first, &w, t->sums ? &sums : 0, t->sums_along ? &further : 0);
     }
-    if (sums) backward(p, parameters, &ready, n, &w, &to);
 }
 
-/* the sums of all pieces -> gradients in `parameters()` order, but a convolution's bias, which is
-   left as it is */
-void trustdd_finish(const Plan *p, float *sums, float *const *gradients) {
+/* a share of the lanes' sums, added up in the lanes' order */
+static void add_lane(const Task *t, size lane) {
+    size first = part(t->sums_floats, t->lanes, lane), last = part(t->sums_floats, t->lanes, lane + 1);
+    for (size other = 1; other < t->lanes; other++)
+        for (size k = first; k < last; k++) {
+            t->sums[k] += t->sums[other * t->sums_floats + k];
+            if (t->sums_along) t->sums_along[k] += t->sums_along[other * t->sums_floats + k];
+        }
+}
+
+/* sums -> gradients in `parameters()` order, but a convolution's bias, which is left as it is */
+static void finish(const Task *t, float *sums, float *const *gradients, size lane) {
+    const Plan *p = t->plan;
     Sums from;
     size width = p->width, n = taps(p), square = width * width;
+    size begin = part(width, t->lanes, lane), end = part(width, t->lanes, lane + 1);
     sums_at(p, sums, &from);
-    for (size k = 0; k < n; k++)
-        for (size j = 0; j < width; j++) gradients[0][j * n + k] = from.first[k * width + j];
-    for (size i = 0; i < p->depth; i++) {
-        memcpy(gradients[4 * i + 2], from.scale[i], width * sizeof(float));
-        memcpy(gradients[4 * i + 3], from.shift[i], width * sizeof(float));
-        if (i == 0) continue;
-        for (size c = 0; c < width; c++)
+    for (size i = 1; i < p->depth; i++)
+        for (size c = begin; c < end; c++)
             for (size k = 0; k < width; k += LANES) {
                 vec u[POINTS], g[9];
                 for (int q = 0; q < POINTS; q++)
@@ -919,7 +1280,69 @@ void trustdd_finish(const Plan *p, float *sums, float *const *gradients) {
                     for (int l = 0; l < LANES; l++)
                         gradients[4 * i][((k + l) * width + c) * 9 + a] = g[a][l];
             }
+    if (lane > 0) return;
+    for (size k = 0; k < n; k++)
+        for (size j = 0; j < width; j++) gradients[0][j * n + k] = from.first[k * width + j];
+    for (size i = 0; i < p->depth; i++) {
+        memcpy(gradients[4 * i + 2], from.scale[i], width * sizeof(float));
+        memcpy(gradients[4 * i + 3], from.shift[i], width * sizeof(float));
     }
     reorder(p, from.linear, gradients[4 * p->depth], 1);
     memcpy(gradients[4 * p->depth + 1], from.bias, p->classes * sizeof(float));
+}
+
+static void finish_lane(const Task *t, size lane) {
+    finish(t, t->sums, t->gradients, lane);
+    if (t->sums_along) finish(t, t->sums_along, t->by_parameters, lane);
+}
+
+/* images a piece: few enough for a core's cache, and as many for every lane */
+static size images_each(const Plan *p, size count, size lanes, int mode, size bytes) {
+    size most = bytes / (size)sizeof(float) / work_at(p, 0, 1, mode, &(Work){0});
+    if (most < 1) most = 1;
+    size pieces = (count + most - 1) / most;
+    pieces = (pieces + lanes - 1) / lanes * lanes;
+    return (count + pieces - 1) / pieces;
+}
+
+INLINE int mode_of(int loss, int moved) { return moved ? ALONG : loss ? BACK : FORWARD; }
+
+/* how many floats of room `trustdd_run` needs */
+size trustdd_room(const Plan *p, size count, size lanes, int loss, int moved, size bytes) {
+    int mode = mode_of(loss, moved);
+    size each = images_each(p, count, lanes, mode, bytes);
+    return (moved ? 2 : 1) * prepared_at(p, 0, &(Prepared){0})
+        + (mode == FORWARD ? 0 : mode == BACK ? 1 : 2) * lanes * sums_at(p, 0, &(Sums){0})
+        + lanes * work_at(p, 0, each, mode, &(Work){0});
+}
+
+/* Take a batch through the network, on `lanes` threads, in pieces whose numbers take about `bytes`:
+   its logits [count, classes] and features, in the usual order. Where `gradients` are there, those
+   of the loss that `targets` and `weights` make. Where `direction` is there, too, the derivatives
+   along it, in float32 only: of the images' gradient, and of the parameters' where `by_parameters`
+   are there. All tensors of parameters are in `parameters()` order. */
+void trustdd_run(const Plan *p, const float *const *parameters, size count, const float *images,
+                 const float *targets, const float *weights, float *logits, float *embedded,
+                 float *const *gradients, const float *const *direction, float *by_images,
+                 float *const *by_parameters, size lanes, size bytes, float *room) {
+    int mode = mode_of(gradients != 0, direction != 0);
+    Task t = {
+        .plan = p, .mode = mode, .count = count, .lanes = lanes,
+        .each = images_each(p, count, lanes, mode, bytes), .parameters = parameters,
+        .direction = direction, .images = images, .targets = targets, .weights = weights,
+        .logits = logits, .embedded = embedded, .by_images = by_images, .gradients = gradients,
+        .by_parameters = by_parameters,
+    };
+    t.sums_floats = sums_at(p, 0, &(Sums){0});
+    t.work_floats = work_at(p, 0, t.each, mode, &(Work){0});
+    room += prepared_at(p, room, &t.ready);
+    if (mode == ALONG) room += prepared_at(p, room, &t.more);
+    if (mode >= BACK) t.sums = room, room += lanes * t.sums_floats;
+    if (by_parameters) t.sums_along = room, room += lanes * t.sums_floats;
+    t.work = room;
+    each_lane(&t, lanes, begin_lane);
+    each_lane(&t, lanes, pieces_of_lane);
+    if (mode == FORWARD) return;
+    each_lane(&t, lanes, add_lane);
+    each_lane(&t, lanes, finish_lane);
 }

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-import functools
-import itertools
 import os
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 import torch
@@ -24,7 +21,7 @@ WORK_BYTES = 4 * 2**20
 MOST_BLOCKS = 16
 
 _lock = threading.Lock()
-_buffers: dict[str, Tensor] = {}
+_kept = torch.empty(0)
 
 
 class _Plan(ctypes.Structure):
@@ -46,11 +43,16 @@ class Outputs:
         logits: ``[n, k]``.
         features: penultimate, ``[n, d]``.
         gradients: one tensor a parameter, in ``parameters()`` order; empty without a loss.
+        by_images: with a direction, the derivative along it of the loss's gradient with respect to
+            the images, ``[n, c, h, w]``; otherwise empty.
+        by_parameters: the same with respect to the parameters, one tensor each; or empty.
     """
 
     logits: Tensor
     features: Tensor
     gradients: list[Tensor]
+    by_images: Tensor
+    by_parameters: list[Tensor]
 
 
 class NativeConvNet:
@@ -84,97 +86,68 @@ class NativeConvNet:
         images: Tensor,
         targets: Tensor | None = None,
         weights: Tensor | None = None,
+        direction: Sequence[Tensor | None] | None = None,
+        by_parameters: bool = True,
     ) -> Outputs:
-        """Take a batch forward and, with a loss ``Σ_i w_i · CE(target_i, ·)``, back.
+        """Take a batch forward; with a loss, back; and along a direction, if there is one.
 
         Args:
             parameters: float32, on the CPU, in ``parameters()`` order.
             images: ``float32 [n, c, h, w]``, n > 0.
-            targets: distributions, ``[n, k]``.
+            targets: distributions, ``[n, k]``; the loss is ``Σ_i w_i · CE(target_i, ·)``.
             weights: ``[n, 1]``.
+            direction: one tensor a parameter, ``None`` is no movement; in float32 only.
+            by_parameters: whether the parameters' derivatives along it are wanted.
         """
         plan, call = self.plan, self.library
         parameters = [p.detach().contiguous() for p in parameters]
+        moved = None
+        if direction is not None:
+            pairs = zip(direction, parameters, strict=True)
+            moved = [torch.zeros_like(p) if d is None else d.contiguous() for d, p in pairs]
         images = images.detach().contiguous()
         count = len(images)
         logits = torch.empty(count, plan.classes)
         features = torch.empty(count, parameters[-2].shape[1])
-        rows = [images, logits, features]
-        if targets is not None and weights is not None:
-            rows += [targets.contiguous(), weights.contiguous()]
-        backward = len(rows) > 3
-        places = [(t.data_ptr(), t.stride(0) * t.element_size()) for t in rows]
-        threads = min(torch.get_num_threads(), count)
-        bounds = self._bounds(count, threads, backward)
-        addresses = _addresses(parameters)
+        gradients = [] if targets is None else [torch.zeros_like(p) for p in parameters]
+        by_images = torch.empty_like(images) if moved else images.new_empty(0)
+        by_all = [torch.zeros_like(p) for p in parameters] if moved and by_parameters else []
+        loss = [] if targets is None or weights is None else [targets, weights]
+        loss = [t.contiguous() for t in loss]
+        lanes = min(torch.get_num_threads(), count)
         with _lock, record_function("trustdd::convnet"):
-            prepared = _buffer("prepared", call.trustdd_prepared_floats(self.address))
-            sums = _buffer("sums", call.trustdd_sums_floats(self.address), threads, backward)
-            size = call.trustdd_work_floats(self.address, bounds[1] - bounds[0], backward)
-            work = _buffer("work", size, threads)
-            call.trustdd_prepare(self.address, addresses, prepared.data_ptr())
-
-            def take(lane: int) -> None:
-                for first, last in list(itertools.pairwise(bounds))[lane::threads]:
-                    own = [address + first * stride for address, stride in places]
-                    call.trustdd_piece(
-                        self.address, addresses, prepared.data_ptr(), last - first, own[0],
-                        *(own[3:] if backward else (None, None)), own[1], own[2],
-                        sums[lane].data_ptr() if backward else None, work[lane].data_ptr(),
-                    )  # fmt: skip
-
-            others = [_pool(threads - 1).submit(take, lane) for lane in range(1, threads)]
-            try:
-                take(0)
-            finally:
-                # whatever interrupts this thread, the others still use the buffers
-                wait(others)
-            for other in others:
-                other.result()
-            if not backward:
-                return Outputs(logits, features, [])
-            total = sums[0]
-            for lane in range(1, threads):
-                total += sums[lane]
-            gradients = [torch.zeros_like(p) for p in parameters]
-            call.trustdd_finish(self.address, total.data_ptr(), _addresses(gradients))
-        return Outputs(logits, features, gradients)
-
-    def _bounds(self, count: int, threads: int, backward: bool) -> list[int]:
-        """Where pieces begin and end: few enough images each, equally many for every thread."""
-        floats = self.library.trustdd_work_floats(self.address, 1, backward)
-        most = max(1, WORK_BYTES // 4 // floats)
-        pieces = -(-count // most)
-        pieces = min(count, -(-pieces // threads) * threads)
-        # the first pieces are the largest: they decide how much room is needed
-        each, more = divmod(count, pieces)
-        return [piece * each + min(piece, more) for piece in range(pieces + 1)]
+            room = _room(call.trustdd_room(
+                self.address, count, lanes, bool(loss), moved is not None, WORK_BYTES
+            ))  # fmt: skip
+            call.trustdd_run(
+                self.address, _addresses(parameters), count, images.data_ptr(),
+                *([t.data_ptr() for t in loss] or (None, None)), logits.data_ptr(),
+                features.data_ptr(), _addresses(gradients), _addresses(moved or []),
+                by_images.data_ptr(), _addresses(by_all), lanes, WORK_BYTES, room.data_ptr(),
+            )  # fmt: skip
+        return Outputs(logits, features, gradients, by_images, by_all)
 
 
-def _addresses(tensors: Sequence[Tensor]) -> ctypes.Array[ctypes.c_void_p]:
+def _addresses(tensors: Sequence[Tensor]) -> ctypes.Array[ctypes.c_void_p] | None:
+    if not tensors:
+        return None
     return (ctypes.c_void_p * len(tensors))(*[t.data_ptr() for t in tensors])
 
 
-def _buffer(name: str, floats: int, rows: int = 1, zero: bool = False) -> Tensor:
+def _room(floats: int) -> Tensor:
     """Room that is kept from call to call: pages that are asked for anew cost their clearing."""
-    if name not in _buffers or _buffers[name].numel() < rows * floats:
+    global _kept
+    if len(_kept) < floats:
         # made outside of inference mode, so that it may be used inside and outside of it
         with torch.inference_mode(False):
-            _buffers[name] = torch.empty(rows * floats)
-    found = _buffers[name][: rows * floats].view(rows, floats)
-    return found.zero_() if zero else found
-
-
-@functools.cache
-def _pool(workers: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(workers, "trustdd")
+            _kept = torch.empty(floats)
+    return _kept
 
 
 def _after_fork() -> None:
-    """A forked process has none of its parent's threads, and nobody to open its locks."""
+    """In a forked process nobody opens its parent's locks."""
     global _lock
     _lock = threading.Lock()
-    _pool.cache_clear()
 
 
 if hasattr(os, "register_at_fork"):

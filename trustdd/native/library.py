@@ -77,7 +77,7 @@ def _compiled(compiler: str) -> Path:
             with tempfile.TemporaryDirectory(dir=folder) as scratch:
                 target = Path(scratch) / name
                 finished = subprocess.run(
-                    [compiler, *FLAGS, "-o", str(target), str(SOURCE), "-lm"],
+                    [compiler, *FLAGS, "-o", str(target), str(SOURCE), "-lm", "-lpthread"],
                     capture_output=True, text=True, timeout=PATIENCE,
                 )  # fmt: skip
                 if finished.returncode:
@@ -112,18 +112,10 @@ def _declared(found: ctypes.CDLL) -> ctypes.CDLL:
     """Tell ctypes the functions' types."""
     pointer, count, flag = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
     found.trustdd_has_bf16.restype = flag
-    for name, arguments in {
-        "prepared_floats": [pointer],
-        "sums_floats": [pointer],
-        "work_floats": [pointer, count, flag],
-    }.items():
-        function = getattr(found, f"trustdd_{name}")
-        function.restype, function.argtypes = count, arguments
-    for name, arguments in {
-        "prepare": [pointer] * 3,
-        "piece": [pointer] * 3 + [count] + [pointer] * 7,
-        "finish": [pointer] * 3,
-    }.items():
-        function = getattr(found, f"trustdd_{name}")
-        function.restype, function.argtypes = None, arguments
+    found.trustdd_room.restype = count
+    found.trustdd_room.argtypes = [pointer, count, count, flag, flag, count]
+    found.trustdd_run.restype = None
+    found.trustdd_run.argtypes = [
+        *[pointer] * 2, count, *[pointer] * 9, count, count, pointer,
+    ]  # fmt: skip
     return found

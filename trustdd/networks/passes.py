@@ -202,7 +202,7 @@ class Passes:
         """
         if not len(images):
             raise ValueError("a batch of 0 images has no gradient; expected at least one")
-        compiled = self._compiled(parameters, images)
+        compiled = self.compiled(parameters, images)
         if compiled is not None:
             outputs = compiled(parameters, images, loss.targets, loss.weights)
             if norms:
@@ -222,7 +222,7 @@ class Passes:
                 total = gradients
         return torch.cat(logits), total
 
-    def _compiled(self, parameters: Sequence[Tensor], images: Tensor) -> NativeConvNet | None:
+    def compiled(self, parameters: Sequence[Tensor], images: Tensor) -> NativeConvNet | None:
         """The compiled passes, where they fit and there is a compiler."""
         tensors = (*parameters, images)
         if any(t.dtype != torch.float32 or t.device.type != "cpu" for t in tensors):
@@ -239,7 +239,7 @@ class Passes:
 
     def outputs(self, parameters: Sequence[Tensor], images: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and penultimate features of a batch, piece by piece; no gradient is kept."""
-        compiled = self._compiled(parameters, images) if len(images) else None
+        compiled = self.compiled(parameters, images) if len(images) else None
         if compiled is not None:
             found = compiled(parameters, images)
             return found.logits, found.features
@@ -253,28 +253,43 @@ class Passes:
         images: Tensor,
         loss: SoftTargets,
         direction: Sequence[Tensor | None],
+        by_parameters: bool = True,
     ) -> tuple[list[Tensor], Tensor, list[Tensor]]:
         """A batch's gradients, and how their product with a direction changes, piece by piece.
 
+        Args:
+            parameters: as everywhere here.
+            images: ``[n, c, h, w]``.
+            loss: of their logits.
+            direction: one tensor a parameter; ``None`` is no movement.
+            by_parameters: whether the change with the parameters is wanted.
+
         Returns:
             The gradients of the loss with respect to the parameters; and those of
-            ``direction · ∇_θ loss`` with respect to the images and to the parameters.
+            ``direction · ∇_θ loss`` with respect to the images and to the parameters (or none).
         """
+        compiled = self.compiled(parameters, images) if self.dtype is None else None
+        if compiled is not None:
+            found = compiled(
+                parameters, images, loss.targets, loss.weights, direction, by_parameters
+            )
+            return found.gradients, found.by_images, found.by_parameters
         size = self.piece(parameters, images)
         by_images: list[Tensor] = []
         total: list[Tensor] = []
-        by_parameters: list[Tensor] = []
+        by_all: list[Tensor] = []
         for part, own in zip(images.split(size), loss.split(size), strict=True):
             trace = self.forward(parameters, part)
             gradients = self.backward(parameters, trace, own)
-            of_images, of_parameters = self.along(parameters, trace, direction, gradients=True)
+            of_images, of_all = self.along(parameters, trace, direction, gradients=by_parameters)
             by_images.append(of_images)
             if total:
                 torch._foreach_add_(total, gradients)
-                torch._foreach_add_(by_parameters, of_parameters)
+                if by_parameters:
+                    torch._foreach_add_(by_all, of_all)
             else:
-                total, by_parameters = gradients, of_parameters
-        return total, torch.cat(by_images), by_parameters
+                total, by_all = gradients, of_all
+        return total, torch.cat(by_images), by_all
 
     @torch.no_grad()
     def forward(self, parameters: Sequence[Tensor], images: Tensor) -> Trace:
