@@ -39,9 +39,13 @@ from torch import Tensor
 from trustdd import augmentation, networks
 from trustdd.adjoint import unflatten_parameters
 from trustdd.defaults import DSA_STRATEGY, DSA_STRATEGY_DIGITS
+from trustdd.descent import Descent
+from trustdd.experiment import PRECISIONS
 from trustdd.fitting import fit
-from trustdd.gradient_matching import grouped_matching_loss
+from trustdd.gradient_matching import GroupedMatching
 from trustdd.memory import keep_freed_memory
+from trustdd.native.convnet import counted
+from trustdd.networks.passes import logits_and_features
 from trustdd.randomness import stream
 from trustdd.trajectory_matching import trajectory_loss
 
@@ -50,12 +54,16 @@ Work = Callable[[], Any]
 WAYS = ("plain", "ours", "bf16")
 #: what the time is split into → parts of the names that PyTorch's profiler gives
 KINDS = {
-    "compiled passes": ("trustdd",),
     "convolution": ("conv",),
-    "norm": ("group_norm",),
-    "ReLU and pooling": (
-        "threshold", "clamp_min", "avg_pool", "relu", "linear", "addmm", "aten::mm",
+    "norm, ReLU and pooling": (
+        "group_norm", "threshold", "clamp_min", "avg_pool", "relu", "linear", "addmm", "aten::mm",
     ),
+}  # fmt: skip
+#: the compiled passes' name, and which of their seconds are which of those
+COMPILED = "trustdd::convnet"
+COMPILED_KINDS = {
+    "products": "convolution", "transforms of tiles": "convolution",
+    "norm, ReLU and pooling": "norm, ReLU and pooling",
 }  # fmt: skip
 STATUS = Path("/proc/self/status")
 #: what a user starts → the program
@@ -128,6 +136,14 @@ class Problem:
         draws = [augmentation.draw(s.strategy, 1, shape, draw, True) for _ in range(s.classes)]
         self.augments = [partial(augmentation.apply, draw=d) for d in draws]
         self.draw = draw
+        self.matching = {p: GroupedMatching(self.ours, "layerwise", p) for p in PRECISIONS}
+        self.descents = {
+            (momentum, p): Descent(
+                self.ours, momentum=momentum, weight_decay=5e-4, outlier_weight=0.5, precision=p
+            )
+            for momentum in (0.0, 0.9)
+            for p in PRECISIONS
+        }
         start = torch.cat([p.detach().reshape(-1) for p in self.ours.parameters()])
         noise = torch.randn(len(start), generator=draw).to(device)
         target = start + 0.01 * noise
@@ -156,9 +172,7 @@ class Problem:
         synthetic = (self.synthetic if labelled else self.outliers).detach().requires_grad_()
         seen = [augment(own) for augment, own in zip(self.augments, synthetic, strict=True)]
         real = [augment(own) for augment, own in zip(self.augments, self.real, strict=True)]
-        total = grouped_matching_loss(
-            self.ours, real, torch.cat(seen), self._targets(labelled), precision=precision
-        )
+        total = self.matching[precision](real, torch.cat(seen), self._targets(labelled))
         return total.detach(), torch.autograd.grad(total, synthetic)[0]
 
     def _targets(self, labelled: bool) -> Tensor:
@@ -184,7 +198,7 @@ class Problem:
             copy.deepcopy(self.plain).double(), doubled, seen.double(), labels, as_it_is
         )
         leaf = seen.detach().requires_grad_()
-        total = grouped_matching_loss(self.ours, real, leaf.flatten(0, 1), self._targets(labelled))
+        total = self.matching["float32"](real, leaf.flatten(0, 1), self._targets(labelled))
         (ours,) = torch.autograd.grad(total, leaf)
         return {
             way: float((found.double() - exact).norm() / exact.norm())
@@ -206,6 +220,7 @@ class Problem:
             self.ours, images, labels, outliers, epochs=epochs, lr=0.01, momentum=momentum,
             weight_decay=5e-4, batch=256, outlier_weight=0.5, generator=self.draw,
             augmentation=None if real else self.setting.strategy, precision=precision,
+            descent=self.descents[momentum, precision],
         )  # fmt: skip
         return ()
 
@@ -224,8 +239,8 @@ class Problem:
         from trustdd.detection import BATCH
 
         self.reset()
-        parts = [self.ours(batch).softmax(1).max(1).values for batch in self.tested.split(BATCH)]
-        return (torch.cat(parts),)
+        logits = [logits_and_features(self.ours, batch)[0] for batch in self.tested.split(BATCH)]
+        return (torch.cat(logits).softmax(1).max(1).values,)
 
     def trajectory_plain(self) -> tuple[Tensor, ...]:
         rate = torch.tensor(0.01, device=self.device)
@@ -384,7 +399,8 @@ def _compare(part: str, workers: dict[str, _Worker], repeats: int) -> dict[str, 
         "part": part,
         "seconds": {way: round(statistics.median(t), 4) for way, t in times.items()},
         "ratio": {},
-        "relative_error": max(errors, default=None),
+        # the first is a distance, the others gradients
+        "relative_error": [errors[0], max(errors[1:], default=errors[0])] if errors else None,
     }
     for way in list(workers)[1:]:
         ratios = [a / b for a, b in zip(times["plain"], times[way], strict=True)]
@@ -401,10 +417,18 @@ def _split(work: Work) -> dict[str, float]:
     """Shares of the time that operations of one kind take, of one call."""
     from torch.profiler import ProfilerActivity, profile
 
-    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+    with profile(activities=[ProfilerActivity.CPU]) as profiled, counted() as inside:
         work()
     spent = dict.fromkeys([*KINDS, "all else"], 0.0)
     for event in profiled.key_averages():
+        if event.key == COMPILED:
+            # by their threads' own counts; what is not counted is all else
+            threads = torch.get_num_threads()
+            for kind, seconds in inside.items():
+                spent[COMPILED_KINDS[kind]] += seconds * 1e6 / threads
+            rest = event.self_cpu_time_total - sum(inside.values()) * 1e6 / threads
+            spent["all else"] += max(rest, 0.0)
+            continue
         kinds = [kind for kind, names in KINDS.items() if any(n in event.key for n in names)]
         spent[kinds[0] if kinds else "all else"] += event.self_cpu_time_total
     return {kind: round(time / sum(spent.values()), 3) for kind, time in spent.items()}
@@ -472,7 +496,8 @@ def _line(row: dict[str, Any]) -> str:
         seconds = row["seconds"][way]
         words.append(f"{way} {seconds:.3f} s, {middle:.2f} times as fast ({least:.2f}–{most:.2f})")
     if row["relative_error"] is not None:
-        words.append(f"relative error {row['relative_error']:.1e}")
+        first, last = row["relative_error"]
+        words.append(f"relative error {first:.1e} and {last:.1e}")
     if "cosine" in row:
         words.append(f"bf16 cosine {row['cosine']:.4f}")
     if "peak_mib" in row:

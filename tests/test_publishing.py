@@ -99,6 +99,9 @@ def test_what_is_published_makes_every_entry_again_without_data(
     for where in ("trustdd.inliers.load_inliers", "trustdd.ood.load_outlier_pool"):
         monkeypatch.setattr(where, no_data)
     assert exported(profile) == before
+    # kept as it was made, and so at its own width only
+    with pytest.raises(MissingArtefacts):
+        FIGURES.show("fig07", profile=profile, width="column")
 
     # a second time changes nothing
     stored = {p: sha256(p) for p in sorted((folder / "runs").rglob("*")) if p.is_file()}

@@ -263,7 +263,7 @@ class Catalogue(Generic[Made]):
             ValueError: unknown id or profile.
             MissingArtefacts: experiments are missing; the message says how to make them.
                 So are images of a dataset that is not here, a `ValueError`. Neither is raised of a
-                published entry that was kept as it was made.
+                published entry that was kept as it was made, at its own width.
         """
         entry = self.find(entry_id)
         chosen = profile if isinstance(profile, Profile) else load_profile(profile)
@@ -275,15 +275,13 @@ class Catalogue(Generic[Made]):
             made = self.make(entry_id, shown, width=width, profile=chosen.name)
         except (MissingArtefacts, MissingData):
             kept = self._kept(entry, chosen.name, given, own)
-            if kept is None:
+            if kept is None or not self._has_width(entry, width):
                 raise
             return kept
         place = destination(self.kind, chosen.name, shown, own)
         stem = entry.id
-        if self.kind == "figure" and width is not None:
-            inches = style.width_in_inches(width)
-            if inches != style.width_in_inches(entry.width):
-                stem += f"-{inches:.2f}in"
+        if width is not None and not self._has_width(entry, width):
+            stem += f"-{style.width_in_inches(width):.2f}in"
         record = describe(
             self.kind, entry, self.maker(entry), made, shown, chosen.name,
             place / f"{stem}.json", own=own,
@@ -294,6 +292,12 @@ class Catalogue(Generic[Made]):
             return Shown(record, files)
         files = write_table(made, place, stem, record)
         return Shown(record, files, files["html"].read_text(encoding="utf-8"))
+
+    def _has_width(self, entry: Entry, width: str | float | None) -> bool:
+        """Whether a width that is asked for is the entry's own, as it was published."""
+        if self.kind != "figure" or width is None:
+            return True
+        return style.width_in_inches(width) == style.width_in_inches(entry.width)
 
     def _kept(self, entry: Entry, profile: str, runs: Sequence[Run], own: bool) -> Shown | None:
         """An entry as it was published, where the data or the files behind it are not here."""

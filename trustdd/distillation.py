@@ -17,6 +17,7 @@ from tqdm import tqdm
 from trustdd.experiment import Experiment
 from trustdd.inliers import InlierData
 from trustdd.inputs import load_inputs
+from trustdd.native.library import library
 from trustdd.outliers import OutlierSource, outlier_source
 from trustdd.state import Objective, State, snapshot_tensors
 from trustdd.store import Run, results_root
@@ -200,10 +201,11 @@ def _columns(state: State) -> tuple[list[float], list[float]]:
 
 
 def device_name(device: torch.device) -> str:
-    """A device's name as shown on pages: the GPU's model, or ``cpu`` and its threads."""
+    """A device's name as shown on pages: the GPU's model, or ``cpu`` and what computes there."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"cpu, {torch.get_num_threads()} threads"
+    compiled = ", compiled passes" if library() is not None else ""
+    return f"cpu, {torch.get_num_threads()} threads{compiled}"
 
 
 def peak_memory(device: torch.device) -> dict[str, int]:

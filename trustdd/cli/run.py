@@ -52,13 +52,15 @@ def run(
     given = _read_file(parameters_file) if parameters_file else {}
     given |= notebooks.parse_assignments(assignments, parameters)
     if profile is not None:
-        profile = _seen_from_here(profile)
+        # a name is no path: a folder of this name that happens to be here is not meant
+        profile = _seen_from_here(profile) if Path(profile).is_file() else profile
         if given.setdefault("profile", profile) != profile:
             raise ValueError(f"profile '{given['profile']}' and '{profile}'; expected one of them")
         if "profile" not in parameters:
             raise ValueError(f"{path.name} has no parameter 'profile'; expected no --profile")
     values = notebooks.check_values(parameters, given, path.name)
-    _find_data(values)
+    if values.get("data_root"):
+        values["data_root"] = _seen_from_here(values["data_root"])
     values = _under_profile(parameters, values)
     if output is not None and output.suffix != ".ipynb":
         raise ValueError(f"output '{output}'; expected a name that ends in .ipynb")
@@ -81,22 +83,13 @@ def _read_file(path: Path) -> dict[str, Any]:
     return {str(k): v for k, v in content.items()}
 
 
-def _seen_from_here(profile: str) -> str:
-    """Let a profile's file that is there seen from here, not from the project, mean this one."""
+def _seen_from_here(path: str) -> str:
+    """Let what is there seen from here, and not from the project, mean this one."""
     from trustdd.store import project_root
 
-    if (project_root() / profile).exists() or not Path(profile).is_file():
-        return profile
-    return str(Path(profile).resolve())
-
-
-def _find_data(values: dict[str, Any]) -> None:
-    """Let a `data_root` that is there seen from here, not from the project, mean this one."""
-    from trustdd.store import project_root
-
-    root = values.get("data_root")
-    if root and not (project_root() / root).exists() and Path(root).exists():
-        values["data_root"] = str(Path(root).resolve())
+    if (project_root() / path).exists() or not Path(path).exists():
+        return path
+    return str(Path(path).resolve())
 
 
 def _under_profile(parameters: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:

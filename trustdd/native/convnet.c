@@ -27,6 +27,7 @@
 #include <pthread.h>
 #include <stdint.h>
 #include <string.h>
+#include <time.h>
 
 #if defined(__AVX512F__)
 #define LANES 16
@@ -141,8 +142,12 @@ static size sums_at(const Plan *p, float *base, Sums *at) {
 /* how far a piece goes: forward, back, and along a direction */
 enum { FORWARD, BACK, ALONG };
 
+/* what a thread's seconds go into; the rest is not counted */
+enum { PRODUCTS, TILES, NORMS, KINDS };
+
 /* a piece's numbers */
 typedef struct {
+    double *spent;                    /* [KINDS], where seconds are to be counted */
     float *patches;                   /* [n, pixels, taps] */
     float *outputs[16];               /* of block i's convolution, [n, h, w, width] */
     float *by_outputs[16];            /* their gradient; in their place, but where they are wanted */
@@ -370,6 +375,22 @@ INLINE __m512i paired(vec first, vec second) {
 }
 
 #endif
+
+/* ---------------------------------------------------------------- seconds */
+
+static double seconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+/* do something, and count its seconds if that is asked for */
+#define COUNT(kind, what) \
+    do { \
+        double begun = w->spent ? seconds() : 0; \
+        what; \
+        if (w->spent) w->spent[kind] += seconds() - begun; \
+    } while (0)
 
 /* ---------------------------------------------------------------- Winograd's transforms */
 
@@ -779,30 +800,30 @@ static void forward(const Plan *p, const float *const *parameters, const Prepare
         const float *scale = parameters[4 * i + 2], *shift = parameters[4 * i + 3];
         int last = i + 1 == p->depth;
         if (i > 0) {
-            transform_inputs(p, i, n, w->around, w->inputs[i]);
+            COUNT(TILES, transform_inputs(p, i, n, w->around, w->inputs[i]));
             for (size q = 0; q < POINTS; q++) {
                 const float *a = w->inputs[i] + q * jump, *b = ready->forward[i] + q * width * width;
 #if HAS_BF16
                 if (p->bf16) {
-                    low_times(many(p, i, n), width, width, a, b, w->products + q * jump);
+                    COUNT(PRODUCTS, low_times(many(p, i, n), width, width, a, b, w->products + q * jump));
                     continue;
                 }
 #endif
-                times(many(p, i, n), width, width, a, b, w->products + q * jump);
+                COUNT(PRODUCTS, times(many(p, i, n), width, width, a, b, w->products + q * jump));
             }
-            transform_outputs(p, i, n, w->products, w->outputs[i]);
+            COUNT(TILES, transform_outputs(p, i, n, w->products, w->outputs[i]));
         }
         if (!last) memset(w->around, 0, n * next * next * width * sizeof(float));
         for (size k = 0; k < n; k++) {
             if (i == 0) {
                 float *own = w->patches + (mode > FORWARD ? k : 0) * s * s * taps(p);
-                cut(p, images + k * p->channels * p->image * p->image, own);
-                times(s * s, width, taps(p), own, ready->first, w->outputs[0] + k * picture);
+                COUNT(TILES, cut(p, images + k * p->channels * p->image * p->image, own));
+                COUNT(PRODUCTS, times(s * s, width, taps(p), own, ready->first, w->outputs[0] + k * picture));
             }
             float *to = last ? w->embedded + k * features(p)
                              : w->around + ((k * next + 1) * next + 1) * width;
-            activate(p, i, w->outputs[i] + k * picture, scale, shift, w->mean[i] + k * width,
-                     w->deviation[i] + k * width, to, last ? s / 2 : next);
+            COUNT(NORMS, activate(p, i, w->outputs[i] + k * picture, scale, shift, w->mean[i] + k * width,
+                     w->deviation[i] + k * width, to, last ? s / 2 : next));
         }
     }
 }
@@ -820,17 +841,17 @@ static void backward(const Plan *p, const float *const *parameters, const Prepar
                 for (size y = 0; y < half; y++)
                     memcpy(w->by_pooled[i] + (k * half + y) * half * width,
                            by + k * picture + y * row * width, half * width * sizeof(float));
-            deactivate(p, i, w->outputs[i] + k * pixels * width, parameters[4 * i + 2],
+            COUNT(NORMS, deactivate(p, i, w->outputs[i] + k * pixels * width, parameters[4 * i + 2],
                        parameters[4 * i + 3], w->mean[i] + k * width, w->deviation[i] + k * width,
-                       by + k * picture, row, sums->scale[i], sums->shift[i], outputs);
+                       by + k * picture, row, sums->scale[i], sums->shift[i], outputs));
             /* a few pixels at a time, which stay in the cache */
             for (size q = 0; i == 0 && q < pixels; q += 256)
-                add_outer(taps(p), width, least(256, pixels - q),
+                COUNT(PRODUCTS, add_outer(taps(p), width, least(256, pixels - q),
                           w->patches + (k * pixels + q) * taps(p), outputs + q * width,
-                          sums->first);
+                          sums->first));
         }
         if (i == 0) break;
-        untransform_outputs(p, i, n, w->by_outputs[i], w->products);
+        COUNT(TILES, untransform_outputs(p, i, n, w->by_outputs[i], w->products));
         for (size q = 0; q < POINTS; q++) {
             const float *a = w->inputs[i] + q * jump, *b = w->products + q * jump;
             const float *back = ready->backward[i] + q * width * width;
@@ -839,15 +860,15 @@ static void backward(const Plan *p, const float *const *parameters, const Prepar
 #if HAS_BF16
             if (p->bf16) {
                 size half = count * width / 2;
-                low_add_outer(width, width, count, a + half, b + half, sum);
-                low_times(count, width, width, b, back, to);
+                COUNT(PRODUCTS, low_add_outer(width, width, count, a + half, b + half, sum));
+                COUNT(PRODUCTS, low_times(count, width, width, b, back, to));
                 continue;
             }
 #endif
-            add_outer(width, width, n * tiles(p, i) * tiles(p, i), a, b, sum);
-            times(count, width, width, b, back, to);
+            COUNT(PRODUCTS, add_outer(width, width, n * tiles(p, i) * tiles(p, i), a, b, sum));
+            COUNT(PRODUCTS, times(count, width, width, b, back, to));
         }
-        untransform_inputs(p, i, n, w->others, w->around);
+        COUNT(TILES, untransform_inputs(p, i, n, w->others, w->around));
         row = padded(p, i), picture = row * row * width;
         by = w->around + (row + 1) * width;
     }
@@ -1008,26 +1029,26 @@ static void along(const Plan *p, const float *const *parameters, const Prepared 
         size s = side(p, i), pixels = s * s, next = padded(p, i + 1), jump = stride(p, i, n);
         int last = i + 1 == p->depth;
         if (i > 0) {
-            transform_inputs(p, i, n, w->around, w->inputs_along[i]);
+            COUNT(TILES, transform_inputs(p, i, n, w->around, w->inputs_along[i]));
             for (size q = 0; q < POINTS; q++) {
                 float *to = w->products + q * jump;
-                times(many(p, i, n), width, width, w->inputs_along[i] + q * jump,
-                      ready->forward[i] + q * square, to);
-                add_times(many(p, i, n), width, width, w->inputs[i] + q * jump,
-                          more->forward[i] + q * square, to);
+                COUNT(PRODUCTS, times(many(p, i, n), width, width, w->inputs_along[i] + q * jump,
+                      ready->forward[i] + q * square, to));
+                COUNT(PRODUCTS, add_times(many(p, i, n), width, width, w->inputs[i] + q * jump,
+                          more->forward[i] + q * square, to));
             }
-            transform_outputs(p, i, n, w->products, w->along[i]);
+            COUNT(TILES, transform_outputs(p, i, n, w->products, w->along[i]));
         }
         if (!last) memset(w->around, 0, n * next * next * width * sizeof(float));
         for (size k = 0; k < n; k++) {
             float *own = w->along[i] + k * pixels * width;
-            if (i == 0) times(pixels, width, taps(p), w->patches + k * pixels * taps(p), more->first, own);
+            if (i == 0) COUNT(PRODUCTS, times(pixels, width, taps(p), w->patches + k * pixels * taps(p), more->first, own));
             float *to = last ? w->embedded_along + k * d
                              : w->around + ((k * next + 1) * next + 1) * width;
-            activate_along(p, i, w->outputs[i] + k * pixels * width, parameters[4 * i + 2],
+            COUNT(NORMS, activate_along(p, i, w->outputs[i] + k * pixels * width, parameters[4 * i + 2],
                            parameters[4 * i + 3], direction[4 * i + 2], direction[4 * i + 3],
                            w->mean[i] + k * width, w->deviation[i] + k * width, own,
-                           w->slope[i] + k * width, to, last ? s / 2 : next);
+                           w->slope[i] + k * width, to, last ? s / 2 : next));
         }
     }
     for (size k = 0; k < n; k++) {
@@ -1067,37 +1088,37 @@ static void along(const Plan *p, const float *const *parameters, const Prepared 
         size s = side(p, i), pixels = s * s, half = s / 2, jump = stride(p, i, n);
         for (size k = 0; k < n; k++) {
             size at = k * pixels * width;
-            deactivate_along(p, i, w->outputs[i] + at, w->by_outputs[i] + at,
+            COUNT(NORMS, deactivate_along(p, i, w->outputs[i] + at, w->by_outputs[i] + at,
                              parameters[4 * i + 2], parameters[4 * i + 3], direction[4 * i + 2],
                              w->mean[i] + k * width, w->deviation[i] + k * width,
                              w->slope[i] + k * width, w->by_pooled[i] + k * half * half * width,
                              by + k * picture, row, w->along[i] + at, sums ? sums->scale[i] : 0,
-                             sums ? sums->shift[i] : 0);
+                             sums ? sums->shift[i] : 0));
             if (i > 0) continue;
             size wide = taps_wide(p), cells = p->channels * p->image * p->image;
-            times(pixels, wide, width, w->along[0] + at, ready->first_back, w->by_patches);
-            add_times(pixels, wide, width, w->by_outputs[0] + at, more->first_back, w->by_patches);
-            paste(p, w->by_patches, wide, by_images + k * cells);
+            COUNT(PRODUCTS, times(pixels, wide, width, w->along[0] + at, ready->first_back, w->by_patches));
+            COUNT(PRODUCTS, add_times(pixels, wide, width, w->by_outputs[0] + at, more->first_back, w->by_patches));
+            COUNT(TILES, paste(p, w->by_patches, wide, by_images + k * cells));
             for (size q = 0; sums && q < pixels; q += 256)
-                add_outer(taps(p), width, least(256, pixels - q),
+                COUNT(PRODUCTS, add_outer(taps(p), width, least(256, pixels - q),
                           w->patches + (k * pixels + q) * taps(p), w->along[0] + at + q * width,
-                          sums->first);
+                          sums->first));
         }
         if (i == 0) break;
         size count = n * tiles(p, i) * tiles(p, i), rows = many(p, i, n);
-        untransform_outputs(p, i, n, w->by_outputs[i], w->products);
-        untransform_outputs(p, i, n, w->along[i], w->thirds);
+        COUNT(TILES, untransform_outputs(p, i, n, w->by_outputs[i], w->products));
+        COUNT(TILES, untransform_outputs(p, i, n, w->along[i], w->thirds));
         for (size q = 0; q < POINTS; q++) {
             const float *given = w->products + q * jump, *moved = w->thirds + q * jump;
             float *to = w->others + q * jump;
-            times(rows, width, width, moved, ready->backward[i] + q * square, to);
-            add_times(rows, width, width, given, more->backward[i] + q * square, to);
+            COUNT(PRODUCTS, times(rows, width, width, moved, ready->backward[i] + q * square, to));
+            COUNT(PRODUCTS, add_times(rows, width, width, given, more->backward[i] + q * square, to));
             if (!sums) continue;
             float *sum = sums->weight[i] + q * square;
-            add_outer(width, width, count, w->inputs[i] + q * jump, moved, sum);
-            add_outer(width, width, count, w->inputs_along[i] + q * jump, given, sum);
+            COUNT(PRODUCTS, add_outer(width, width, count, w->inputs[i] + q * jump, moved, sum));
+            COUNT(PRODUCTS, add_outer(width, width, count, w->inputs_along[i] + q * jump, given, sum));
         }
-        untransform_inputs(p, i, n, w->others, w->around);
+        COUNT(TILES, untransform_inputs(p, i, n, w->others, w->around));
         row = padded(p, i), picture = row * row * width;
         by = w->around + (row + 1) * width;
     }
@@ -1191,6 +1212,7 @@ struct Task {
     float *logits, *embedded, *by_images;
     float *const *gradients, *const *by_parameters;
     Prepared ready, more;
+    double *spent; /* [lanes, KINDS] or none */
     float *sums, *sums_along, *work; /* of the first lane; the others' behind it */
     size sums_floats, work_floats;
 };
@@ -1246,6 +1268,7 @@ static void pieces_of_lane(const Task *t, size lane) {
     if (t->sums) sums_at(t->plan, t->sums + lane * t->sums_floats, &sums);
     if (t->sums_along) sums_at(t->plan, t->sums_along + lane * t->sums_floats, &further);
     work_at(t->plan, t->work + lane * t->work_floats, t->each, t->mode, &w);
+    w.spent = t->spent ? t->spent + lane * KINDS : 0;
     for (size k = lane; k < pieces; k += t->lanes) {
         size first = part(t->count, pieces, k), last = part(t->count, pieces, k + 1);
         piece(t, first, last - first, &w, t->sums ? &sums : 0, t->sums_along ? &further : 0);
@@ -1320,18 +1343,19 @@ size trustdd_room(const Plan *p, size count, size lanes, int loss, int moved, si
    its logits [count, classes] and features, in the usual order. Where `gradients` are there, those
    of the loss that `targets` and `weights` make. Where `direction` is there, too, the derivatives
    along it, in float32 only: of the images' gradient, and of the parameters' where `by_parameters`
-   are there. All tensors of parameters are in `parameters()` order. */
+   are there. All tensors of parameters are in `parameters()` order. The seconds that each lane spends
+   on products, on transforms of tiles, and on norms, ReLU and pooling are added to `spent`. */
 void trustdd_run(const Plan *p, const float *const *parameters, size count, const float *images,
                  const float *targets, const float *weights, float *logits, float *embedded,
                  float *const *gradients, const float *const *direction, float *by_images,
-                 float *const *by_parameters, size lanes, size bytes, float *room) {
+                 float *const *by_parameters, size lanes, size bytes, double *spent, float *room) {
     int mode = mode_of(gradients != 0, direction != 0);
     Task t = {
         .plan = p, .mode = mode, .count = count, .lanes = lanes,
         .each = images_each(p, count, lanes, mode, bytes), .parameters = parameters,
         .direction = direction, .images = images, .targets = targets, .weights = weights,
         .logits = logits, .embedded = embedded, .by_images = by_images, .gradients = gradients,
-        .by_parameters = by_parameters,
+        .by_parameters = by_parameters, .spent = spent,
     };
     t.sums_floats = sums_at(p, 0, &(Sums){0});
     t.work_floats = work_at(p, 0, t.each, mode, &(Work){0});

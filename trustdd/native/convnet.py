@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,9 +20,12 @@ LANES = 16
 #: of a thread's numbers, which should stay near its cache
 WORK_BYTES = 4 * 2**20
 MOST_BLOCKS = 16
+#: what a thread's seconds go into, as in ``convnet.c``
+KINDS = ("products", "transforms of tiles", "norm, ReLU and pooling")
 
 _lock = threading.Lock()
 _kept = torch.empty(0)
+_seconds: dict[str, float] | None = None
 
 
 class _Plan(ctypes.Structure):
@@ -115,6 +119,7 @@ class NativeConvNet:
         loss = [] if targets is None or weights is None else [targets, weights]
         loss = [t.contiguous() for t in loss]
         lanes = min(torch.get_num_threads(), count)
+        spent = None if _seconds is None else torch.zeros(lanes, len(KINDS), dtype=torch.float64)
         with _lock, record_function("trustdd::convnet"):
             room = _room(call.trustdd_room(
                 self.address, count, lanes, bool(loss), moved is not None, WORK_BYTES
@@ -123,9 +128,24 @@ class NativeConvNet:
                 self.address, _addresses(parameters), count, images.data_ptr(),
                 *([t.data_ptr() for t in loss] or (None, None)), logits.data_ptr(),
                 features.data_ptr(), _addresses(gradients), _addresses(moved or []),
-                by_images.data_ptr(), _addresses(by_all), lanes, WORK_BYTES, room.data_ptr(),
+                by_images.data_ptr(), _addresses(by_all), lanes, WORK_BYTES,
+                None if spent is None else spent.data_ptr(), room.data_ptr(),
             )  # fmt: skip
+        if spent is not None and _seconds is not None:
+            for kind, seconds in zip(KINDS, spent.sum(0).tolist(), strict=True):
+                _seconds[kind] += seconds
         return Outputs(logits, features, gradients, by_images, by_all)
+
+
+@contextlib.contextmanager
+def counted() -> Iterator[dict[str, float]]:
+    """Count the seconds that all threads spend in the compiled passes, by `KINDS`."""
+    global _seconds
+    _seconds = dict.fromkeys(KINDS, 0.0)
+    try:
+        yield _seconds
+    finally:
+        _seconds = None
 
 
 def _addresses(tensors: Sequence[Tensor]) -> ctypes.Array[ctypes.c_void_p] | None:

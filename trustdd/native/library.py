@@ -116,6 +116,6 @@ def _declared(found: ctypes.CDLL) -> ctypes.CDLL:
     found.trustdd_room.argtypes = [pointer, count, count, flag, flag, count]
     found.trustdd_run.restype = None
     found.trustdd_run.argtypes = [
-        *[pointer] * 2, count, *[pointer] * 9, count, count, pointer,
+        *[pointer] * 2, count, *[pointer] * 9, count, count, pointer, pointer,
     ]  # fmt: skip
     return found

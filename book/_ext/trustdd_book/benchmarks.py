@@ -21,7 +21,8 @@ from trustdd_book.tables import build_table
 logger = logging.getLogger(__name__)
 HEADS = [
     "part", "seconds · plain", "seconds · here", "seconds · bf16", "times as fast · here",
-    "times as fast · bf16", "apart · here", "cosine · bf16", "peak MiB · plain", "peak MiB · here",
+    "times as fast · bf16", "apart · distance", "apart · gradient", "cosine · bf16",
+    "peak MiB · plain", "peak MiB · here",
 ]  # fmt: skip
 TITLES = {
     "cifar10": "CIFAR-10 at IPC 10: ConvNet-3 of width 128, 256 real images a class",
@@ -136,7 +137,7 @@ def _row(part: dict[str, Any]) -> list[str]:
         part["part"],
         *(f"{seconds[way]:.3f}" if way in seconds else "–" for way in ("plain", "ours", "bf16")),
         *(_ratio(ratio.get(way)) for way in ("ours", "bf16")),
-        "–" if error is None else f"{error:.0e}",
+        *("–" if error is None else f"{value:.0e}" for value in error or (None, None)),
         f"{part['cosine']:.4f}" if "cosine" in part else "–",
         *("–" if peak.get(way) is None else f"{peak[way]:,}" for way in ("plain", "ours")),
     ]
