@@ -17,6 +17,7 @@ from trustdd import distillation
 from trustdd.distillation import distill, load_distilled
 from trustdd.experiment import Experiment
 from trustdd.matching_objective import GradientMatching
+from trustdd.native.library import library
 from trustdd.state import State
 from trustdd.store import Run, sha256
 
@@ -92,6 +93,42 @@ def test_bfloat16_gives_the_same_bytes_interrupted_or_not(
     distil_until(2, parts, monkeypatch)
     distill(low, parts, progress=False)
     assert hashes(parts) == hashes(whole)
+
+
+@pytest.mark.skipif(library() is None, reason="no C compiler here")
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+@pytest.mark.parametrize("method", ["dsa", "mtt"])
+def test_compiled_passes_repeat_to_the_byte_and_agree_with_the_others(
+    precision: str, method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At a width that the compiled passes take; matched, trained, and interrupted on them."""
+    settings = {
+        "dataset": "digits", "outliers": "poe", "ipc": 1, "width": 16, "depth": 2, "iterations": 3,
+        "training_epochs": 3, "device": "cpu", "precision": precision,
+    }  # fmt: skip
+    if method == "dsa":
+        settings |= {"outer_loops": 2, "inner_loops": 2, "real_batch": 8}
+    else:
+        settings |= {"experts": 1, "expert_epochs": 1, "max_start_epoch": 1, "student_steps": 3}
+    experiment = Experiment(method=method, **settings)  # type: ignore[arg-type]
+    whole = run_of(experiment, tmp_path / "whole")
+    images = distill(experiment, whole, progress=False).images
+    if method == "dsa":
+        again = run_of(experiment, tmp_path / "again")
+        distil_until(2, again, monkeypatch)
+        distill(experiment, again, progress=False)
+        assert hashes(again) == hashes(whole)
+    monkeypatch.setenv("TRUSTDD_NATIVE", "0")
+    library.cache_clear()
+    try:
+        eager = distill(experiment, run_of(experiment, tmp_path / "eager"), progress=False).images
+    finally:
+        library.cache_clear()
+    start = load_distilled(whole.path("initial.safetensors")).images
+    # how far the images went, and how far apart the two ways took them
+    moved, apart = float((eager - start).norm()), float((eager - images).norm())
+    assert moved > 0
+    assert apart < (0.05 if precision == "float32" else 0.5) * moved
 
 
 def test_a_killed_process_leaves_a_run_that_resumes_to_the_same_bytes(tmp_path: Path) -> None:
