@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any, NoReturn
@@ -11,6 +12,7 @@ import pytest
 import yaml
 
 from trustdd.analysis.costs import costs
+from trustdd.cli import main
 from trustdd.figures import FIGURES
 from trustdd.profiles import Profile, load_profile
 from trustdd.publishing import publish
@@ -113,3 +115,27 @@ def test_nothing_to_publish_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("TRUSTDD_RESULTS", str(tmp_path))
     with pytest.raises(MissingArtefacts, match=r"none of its \d+ runs is finished; make them"):
         publish("smoke")
+
+
+def test_a_profile_published_in_part_gives_what_can_be_made(
+    profile: Profile, tmp_path: Path
+) -> None:
+    """As the workflow asks for it, for the book's pages on other profiles."""
+    for experiment in profile.group("main"):
+        shutil.rmtree(Run.of(experiment, profile.name).directory)
+    stamp = tmp_path / "stamp.json"
+
+    def made(*words: str) -> list[str]:
+        stamp.unlink(missing_ok=True)
+        given = ["--profile", str(profile.path), "--stamp", str(stamp), "--available"]
+        with pytest.raises(SystemExit) as ended:
+            main([*words, *given])
+        assert not ended.value.code
+        return sorted({Path(path).stem for path in json.loads(stamp.read_text())})
+
+    assert made("table", "tab02", "tab03") == ["tab02"]
+    assert made("figure", "fig02") == []
+    assert made("numbers") == []
+    with pytest.raises(SystemExit) as ended:
+        main(["table", "tab03", "--profile", str(profile.path)])
+    assert ended.value.code

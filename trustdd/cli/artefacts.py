@@ -18,6 +18,10 @@ stamp_option = click.option(
     "--stamp", type=click.Path(dir_okay=False, path_type=Path), hidden=True,
     help="Write the hashes of what was made to this file (for the workflow).",
 )  # fmt: skip
+available_option = click.option(
+    "--available", is_flag=True, hidden=True,
+    help="Leave out what cannot be made from the runs that are there (for the workflow).",
+)  # fmt: skip
 width_option = click.option("--width", help="Of the figure: column (3.25 in), page, or inches.")
 
 
@@ -29,14 +33,17 @@ width_option = click.option("--width", help="Of the figure: column (3.25 in), pa
 @profile_option
 @width_option
 @stamp_option
-def figure(ids: tuple[str, ...], profile: str, width: str | None, stamp: Path | None) -> None:
+@available_option
+def figure(
+    ids: tuple[str, ...], profile: str, width: str | None, stamp: Path | None, available: bool
+) -> None:
     """Make the figures ID... (or `all`) again from stored runs: SVG, PDF, PNG, data, record.
 
     Nothing is trained; what is not there is named, with the command that makes it.
     """
     from trustdd.figures import FIGURES
 
-    _make(FIGURES, ids, profile, stamp, width)
+    _make(FIGURES, ids, profile, stamp, width, available)
 
 
 @click.command(
@@ -46,14 +53,15 @@ def figure(ids: tuple[str, ...], profile: str, width: str | None, stamp: Path | 
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
 @profile_option
 @stamp_option
-def table(ids: tuple[str, ...], profile: str, stamp: Path | None) -> None:
+@available_option
+def table(ids: tuple[str, ...], profile: str, stamp: Path | None, available: bool) -> None:
     """Make the tables ID... (or `all`) again from stored runs: LaTeX, HTML, Markdown, CSV, record.
 
     Nothing is trained; what is not there is named, with the command that makes it.
     """
     from trustdd.tables import TABLES
 
-    _make(TABLES, ids, profile, stamp, None)
+    _make(TABLES, ids, profile, stamp, None, available)
 
 
 def _make(
@@ -62,6 +70,7 @@ def _make(
     profile_name: str,
     stamp: Path | None,
     width: str | None,
+    available: bool,
 ) -> None:
     from trustdd.profiles import load_profile
     from trustdd.results import MissingArtefacts
@@ -76,7 +85,7 @@ def _make(
         try:
             shown = catalogue.show(entry_id, profile=profile, width=width)
         except (MissingArtefacts, MissingData) as error:
-            if entry_id in wanted:
+            if entry_id in wanted and not available:
                 raise
             # `all` is all that can be made
             click.echo(f"left out {entry_id}: {error}", err=True)
@@ -95,16 +104,25 @@ def _make(
 )
 @profile_option
 @stamp_option
-def numbers(profile: str, stamp: Path | None) -> None:
+@available_option
+def numbers(profile: str, stamp: Path | None, available: bool) -> None:
     """Compute the numbers that the book's prose quotes again from stored runs."""
     from trustdd.numbers import write_numbers
+    from trustdd.results import MissingArtefacts
     from trustdd.store import sha256, write_json
 
-    path = write_numbers(profile)
-    if stamp is None:
-        click.echo(path)
-    else:
-        write_json(stamp, {str(path): sha256(path)})
+    made: dict[str, str] = {}
+    try:
+        path = write_numbers(profile)
+        made[str(path)] = sha256(path)
+        if stamp is None:
+            click.echo(path)
+    except MissingArtefacts as error:
+        if not available:
+            raise
+        click.echo(f"left out numbers: {error}", err=True)
+    if stamp is not None:
+        write_json(stamp, made)
 
 
 @click.command(
