@@ -39,9 +39,9 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(Tensor, "pin_memory", lambda tensor: tensor)
     draw = augmentation.draw
 
-    def drawn(*args: Any) -> augmentation.Draw:
+    def drawn(*given: Any) -> augmentation.Draw:
         with unset_fake_temporarily():  # on the host, where draws are made, values may be read
-            return draw(*args)
+            return draw(*given)
 
     monkeypatch.setattr(augmentation, "draw", drawn)
     if not torch.cuda.is_available():
