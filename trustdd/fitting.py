@@ -82,11 +82,9 @@ def fit(
     descent.begin()
     batches = _Batches(images, labels, outliers, batch, augmentation, normalise, descent.device)
     loss = torch.zeros(())
-    for epoch in range(epochs):
-        if decay and epoch == epochs // 2 + 1:
-            lr = lr * 0.1
+    for rate in _rates(lr, epochs, decay):
         for inputs, targets, unknown in batches.epoch(generator):
-            known, loss = descent.step(inputs, targets, unknown, lr)
+            known, loss = descent.step(inputs, targets, unknown, rate)
             if watch is not None:
                 watch(known, targets, loss)
         _show(progress, loss)
@@ -150,9 +148,7 @@ def fit_together(
         _Batches(own, of, others, batch, augmentation, None, joint.device)
         for own, of, others in zip(images, labels, beside, strict=True)
     ]
-    for epoch in range(epochs):
-        if decay and epoch == epochs // 2 + 1:
-            lr = lr * 0.1
+    for rate in _rates(lr, epochs, decay):
         epochs_of_each = [
             own.epoch(generator) for own, generator in zip(batches, generators, strict=True)
         ]
@@ -160,9 +156,14 @@ def fit_together(
         for step in zip(*epochs_of_each, strict=True):
             inputs, targets, unknown = zip(*step, strict=True)
             together = None if outliers is None else torch.cat(unknown, 1)
-            _, loss = joint.step(torch.cat(inputs, 1), torch.stack(targets, 1), together, lr)
+            _, loss = joint.step(torch.cat(inputs, 1), torch.stack(targets, 1), together, rate)
         _show(progress, loss.mean())
     joint.finish()
+
+
+def _rates(lr: float, epochs: int, decay: bool) -> list[float]:
+    """Each epoch's learning rate: with `decay`, ×0.1 after half of them."""
+    return [lr * 0.1 if decay and epoch > epochs // 2 else lr for epoch in range(epochs)]
 
 
 def _check_alike(networks: Sequence[nn.Module], *of_each: Sequence[object]) -> None:
