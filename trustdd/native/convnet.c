@@ -204,10 +204,23 @@ static size work_at(const Plan *p, float *base, size n, int mode, Work *at) {
 
 /* ---------------------------------------------------------------- products */
 
+/* Matrices consist of words: of floats or, where `low` is set, of two bfloat16 numbers that follow
+   each other along `depth`. Strides and `depth` count words. */
+
+INLINE vec add_product(const int low, vec sum, float x, vec row) {
+#if HAS_BF16
+    if (low)
+        return (vec)_mm512_dpbf16_ps(
+            (__m512)sum, (__m512bh)_mm512_set1_ps(x), (__m512bh)(__m512)row);
+#endif
+    (void)low;
+    return sum + x * row;
+}
+
 /* c[i, j] = or += sum over k of a[i, k] b[k, j], for `mr` rows and `nv` vectors of columns, held in
    registers; a's rows and columns may lie any distance apart */
 INLINE void corner(
-    const int mr, const int nv, const int add, size depth, const float *restrict a, size by_row,
+    const int low, const int mr, const int nv, const int add, size depth, const float *restrict a, size by_row,
     size by_column, const float *restrict b, size b_row, float *restrict c, size c_row) {
     vec sum[14][4];
 #pragma GCC unroll 16
@@ -222,7 +235,7 @@ INLINE void corner(
         for (int i = 0; i < mr; i++) {
             float x = a[i * by_row + k * by_column];
 #pragma GCC unroll 4
-            for (int j = 0; j < nv; j++) sum[i][j] += x * row[j];
+            for (int j = 0; j < nv; j++) sum[i][j] = add_product(low, sum[i][j], x, row[j]);
         }
     }
 #pragma GCC unroll 16
@@ -232,12 +245,15 @@ INLINE void corner(
 }
 
 INLINE void columns(
-    const int mr, const int nv, const int add, size rows, size depth, const float *a, size by_row,
-    size by_column, const float *b, size b_row, float *c, size c_row) {
+    const int low, const int mr, const int nv, const int add, size rows, size depth,
+    const float *a, size by_row, size by_column, const float *b, size b_row, float *c,
+    size c_row) {
     size i = 0;
 #define STEP(r) \
     for (; i + r <= rows; i += r) \
-        corner(r, nv, add, depth, a + i * by_row, by_row, by_column, b, b_row, c + i * c_row, c_row)
+        corner( \
+            low, r, nv, add, depth, a + i * by_row, by_row, by_column, b, b_row, c + i * c_row, \
+            c_row)
     STEP(mr);
     STEP(3);
     STEP(2);
@@ -247,119 +263,51 @@ INLINE void columns(
 
 /* A product with a matrix of `width` columns, whose panels lie `b_panel` apart. */
 INLINE void product(
-    const int add, size rows, size width, size depth, const float *a, size by_row, size by_column,
-    const float *b, size b_row, size b_panel, float *c, size c_row) {
+    const int low, const int add, size rows, size width, size depth, const float *a, size by_row,
+    size by_column, const float *b, size b_row, size b_panel, float *c, size c_row) {
     size p = panel(width);
     for (size j = 0; j < width / p; j++, b += b_panel, c += p) {
 #if LANES == 16
         if (p == 64)
-            columns(6, 4, add, rows, depth, a, by_row, by_column, b, b_row, c, c_row);
+            columns(low, 6, 4, add, rows, depth, a, by_row, by_column, b, b_row, c, c_row);
         else if (p == 32)
-            columns(12, 2, add, rows, depth, a, by_row, by_column, b, b_row, c, c_row);
+            columns(low, 12, 2, add, rows, depth, a, by_row, by_column, b, b_row, c, c_row);
         else
-            columns(12, 1, add, rows, depth, a, by_row, by_column, b, b_row, c, c_row);
+            columns(low, 12, 1, add, rows, depth, a, by_row, by_column, b, b_row, c, c_row);
 #elif LANES == 8
-        columns(6, 2, add, rows, depth, a, by_row, by_column, b, b_row, c, c_row);
+        columns(low, 6, 2, add, rows, depth, a, by_row, by_column, b, b_row, c, c_row);
 #else
-        columns(6, 4, add, rows, depth, a, by_row, by_column, b, b_row, c, c_row);
+        columns(low, 6, 4, add, rows, depth, a, by_row, by_column, b, b_row, c, c_row);
 #endif
     }
 }
 
 /* a as [rows, depth], b in panels */
 static void times(
-    size rows, size width, size depth, const float *a, const float *b, float *c) {
-    product(0, rows, width, depth, a, depth, 1, b, panel(width), depth * panel(width), c, width);
+    int low, size rows, size width, size depth, const float *a, const float *b, float *c) {
+    size p = panel(width);
+    if (low) product(1, 0, rows, width, depth, a, depth, 1, b, p, depth * p, c, width);
+    else product(0, 0, rows, width, depth, a, depth, 1, b, p, depth * p, c, width);
 }
 
-/* c += the same */
+/* c += the same, of floats */
 static void add_times(
     size rows, size width, size depth, const float *a, const float *b, float *c) {
-    product(1, rows, width, depth, a, depth, 1, b, panel(width), depth * panel(width), c, width);
+    size p = panel(width);
+    product(0, 1, rows, width, depth, a, depth, 1, b, p, depth * p, c, width);
 }
 
 /* c += a transposed times b: a as [depth, rows], b as [depth, width] */
 static void add_outer(
-    size rows, size width, size depth, const float *a, const float *b, float *c) {
-    product(1, rows, width, depth, a, 1, rows, b, width, panel(width), c, width);
+    int low, size rows, size width, size depth, const float *a, const float *b, float *c) {
+    size p = panel(width);
+    if (low) product(1, 1, rows, width, depth, a, 1, rows, b, width, p, c, width);
+    else product(0, 1, rows, width, depth, a, 1, rows, b, width, p, c, width);
 }
 
 /* ---------------------------------------------------------------- bfloat16 */
 
 #if HAS_BF16
-
-/* The bfloat16 matrix a [rows, depth] times b, whose rows lie in pairs, [depth / 2, width, 2], in
-   panels; or, transposed, a as [depth / 2, rows, 2]: either way two numbers along `depth` are one
-   word, and words are what the strides count. */
-INLINE void low_corner(
-    const int mr, const int nv, const int add, size depth, const int32_t *restrict a, size by_row,
-    size by_column, const int32_t *restrict b, size b_row, float *restrict c, size c_row) {
-    __m512 sum[14][4];
-#pragma GCC unroll 16
-    for (int i = 0; i < mr; i++)
-#pragma GCC unroll 4
-        for (int j = 0; j < nv; j++)
-            sum[i][j] = add ? _mm512_loadu_ps(c + i * c_row + j * LANES) : _mm512_setzero_ps();
-    for (size k = 0; k < depth / 2; k++) {
-        __m512i row[4];
-#pragma GCC unroll 4
-        for (int j = 0; j < nv; j++) row[j] = _mm512_loadu_si512(b + k * b_row + j * LANES);
-#pragma GCC unroll 16
-        for (int i = 0; i < mr; i++) {
-            __m512i x = _mm512_set1_epi32(a[i * by_row + k * by_column]);
-#pragma GCC unroll 4
-            for (int j = 0; j < nv; j++)
-                sum[i][j] = _mm512_dpbf16_ps(sum[i][j], (__m512bh)x, (__m512bh)row[j]);
-        }
-    }
-#pragma GCC unroll 16
-    for (int i = 0; i < mr; i++)
-#pragma GCC unroll 4
-        for (int j = 0; j < nv; j++) _mm512_storeu_ps(c + i * c_row + j * LANES, sum[i][j]);
-}
-
-INLINE void low_columns(
-    const int mr, const int nv, const int add, size rows, size depth, const int32_t *a, size by_row,
-    size by_column, const int32_t *b, size b_row, float *c, size c_row) {
-    size i = 0;
-#define STEP(r) \
-    for (; i + r <= rows; i += r) \
-        low_corner( \
-            r, nv, add, depth, a + i * by_row, by_row, by_column, b, b_row, c + i * c_row, c_row)
-    STEP(mr);
-    STEP(3);
-    STEP(2);
-    STEP(1);
-#undef STEP
-}
-
-INLINE void low_product(
-    const int add, size rows, size width, size depth, const int32_t *a, size by_row,
-    size by_column, const int32_t *b, size b_row, size b_panel, float *c, size c_row) {
-    size p = panel(width);
-    for (size j = 0; j < width / p; j++, b += b_panel, c += p) {
-        if (p == 64)
-            low_columns(6, 4, add, rows, depth, a, by_row, by_column, b, b_row, c, c_row);
-        else if (p == 32)
-            low_columns(12, 2, add, rows, depth, a, by_row, by_column, b, b_row, c, c_row);
-        else
-            low_columns(12, 1, add, rows, depth, a, by_row, by_column, b, b_row, c, c_row);
-    }
-}
-
-static void low_times(
-    size rows, size width, size depth, const float *a, const float *b, float *c) {
-    low_product(
-        0, rows, width, depth, (const int32_t *)a, depth / 2, 1, (const int32_t *)b, panel(width),
-        depth / 2 * panel(width), c, width);
-}
-
-static void low_add_outer(
-    size rows, size width, size depth, const float *a, const float *b, float *c) {
-    low_product(
-        1, rows, width, depth, (const int32_t *)a, 1, rows, (const int32_t *)b, width, panel(width),
-        c, width);
-}
 
 /* two vectors as bfloat16, one behind the other */
 INLINE __m512i beside(vec first, vec second) {
@@ -794,7 +742,7 @@ static void deactivate(const Plan *p, size i, const float *outputs, const float 
 
 static void forward(const Plan *p, const float *const *parameters, const Prepared *ready, size n,
                     const float *images, int mode, const Work *w) {
-    size width = p->width;
+    size width = p->width, words = p->bf16 ? width / 2 : width;
     for (size i = 0; i < p->depth; i++) {
         size s = side(p, i), picture = s * s * width, next = padded(p, i + 1), jump = stride(p, i, n);
         const float *scale = parameters[4 * i + 2], *shift = parameters[4 * i + 3];
@@ -803,13 +751,8 @@ static void forward(const Plan *p, const float *const *parameters, const Prepare
             COUNT(TILES, transform_inputs(p, i, n, w->around, w->inputs[i]));
             for (size q = 0; q < POINTS; q++) {
                 const float *a = w->inputs[i] + q * jump, *b = ready->forward[i] + q * width * width;
-#if HAS_BF16
-                if (p->bf16) {
-                    COUNT(PRODUCTS, low_times(many(p, i, n), width, width, a, b, w->products + q * jump));
-                    continue;
-                }
-#endif
-                COUNT(PRODUCTS, times(many(p, i, n), width, width, a, b, w->products + q * jump));
+                COUNT(PRODUCTS, times(p->bf16, many(p, i, n), width, words, a, b,
+                                      w->products + q * jump));
             }
             COUNT(TILES, transform_outputs(p, i, n, w->products, w->outputs[i]));
         }
@@ -818,7 +761,7 @@ static void forward(const Plan *p, const float *const *parameters, const Prepare
             if (i == 0) {
                 float *own = w->patches + (mode > FORWARD ? k : 0) * s * s * taps(p);
                 COUNT(TILES, cut(p, images + k * p->channels * p->image * p->image, own));
-                COUNT(PRODUCTS, times(s * s, width, taps(p), own, ready->first, w->outputs[0] + k * picture));
+                COUNT(PRODUCTS, times(0, s * s, width, taps(p), own, ready->first, w->outputs[0] + k * picture));
             }
             float *to = last ? w->embedded + k * features(p)
                              : w->around + ((k * next + 1) * next + 1) * width;
@@ -846,27 +789,22 @@ static void backward(const Plan *p, const float *const *parameters, const Prepar
                        by + k * picture, row, sums->scale[i], sums->shift[i], outputs));
             /* a few pixels at a time, which stay in the cache */
             for (size q = 0; i == 0 && q < pixels; q += 256)
-                COUNT(PRODUCTS, add_outer(taps(p), width, least(256, pixels - q),
+                COUNT(PRODUCTS, add_outer(0, taps(p), width, least(256, pixels - q),
                           w->patches + (k * pixels + q) * taps(p), outputs + q * width,
                           sums->first));
         }
         if (i == 0) break;
         COUNT(TILES, untransform_outputs(p, i, n, w->by_outputs[i], w->products));
+        size count = many(p, i, n), words = p->bf16 ? width / 2 : width;
+        /* pairs of tiles lie behind pairs of channels, see `keep` */
+        size pairs = p->bf16 ? count * words : 0;
+        size along = p->bf16 ? count / 2 : n * tiles(p, i) * tiles(p, i);
         for (size q = 0; q < POINTS; q++) {
             const float *a = w->inputs[i] + q * jump, *b = w->products + q * jump;
             const float *back = ready->backward[i] + q * width * width;
             float *sum = sums->weight[i] + q * width * width, *to = w->others + q * jump;
-            size count = many(p, i, n);
-#if HAS_BF16
-            if (p->bf16) {
-                size half = count * width / 2;
-                COUNT(PRODUCTS, low_add_outer(width, width, count, a + half, b + half, sum));
-                COUNT(PRODUCTS, low_times(count, width, width, b, back, to));
-                continue;
-            }
-#endif
-            COUNT(PRODUCTS, add_outer(width, width, n * tiles(p, i) * tiles(p, i), a, b, sum));
-            COUNT(PRODUCTS, times(count, width, width, b, back, to));
+            COUNT(PRODUCTS, add_outer(p->bf16, width, width, along, a + pairs, b + pairs, sum));
+            COUNT(PRODUCTS, times(p->bf16, count, width, words, b, back, to));
         }
         COUNT(TILES, untransform_inputs(p, i, n, w->others, w->around));
         row = padded(p, i), picture = row * row * width;
@@ -1032,7 +970,7 @@ static void along(const Plan *p, const float *const *parameters, const Prepared 
             COUNT(TILES, transform_inputs(p, i, n, w->around, w->inputs_along[i]));
             for (size q = 0; q < POINTS; q++) {
                 float *to = w->products + q * jump;
-                COUNT(PRODUCTS, times(many(p, i, n), width, width, w->inputs_along[i] + q * jump,
+                COUNT(PRODUCTS, times(0, many(p, i, n), width, width, w->inputs_along[i] + q * jump,
                       ready->forward[i] + q * square, to));
                 COUNT(PRODUCTS, add_times(many(p, i, n), width, width, w->inputs[i] + q * jump,
                           more->forward[i] + q * square, to));
@@ -1042,7 +980,7 @@ static void along(const Plan *p, const float *const *parameters, const Prepared 
         if (!last) memset(w->around, 0, n * next * next * width * sizeof(float));
         for (size k = 0; k < n; k++) {
             float *own = w->along[i] + k * pixels * width;
-            if (i == 0) COUNT(PRODUCTS, times(pixels, width, taps(p), w->patches + k * pixels * taps(p), more->first, own));
+            if (i == 0) COUNT(PRODUCTS, times(0, pixels, width, taps(p), w->patches + k * pixels * taps(p), more->first, own));
             float *to = last ? w->embedded_along + k * d
                              : w->around + ((k * next + 1) * next + 1) * width;
             COUNT(NORMS, activate_along(p, i, w->outputs[i] + k * pixels * width, parameters[4 * i + 2],
@@ -1096,11 +1034,11 @@ static void along(const Plan *p, const float *const *parameters, const Prepared 
                              sums ? sums->shift[i] : 0));
             if (i > 0) continue;
             size wide = taps_wide(p), cells = p->channels * p->image * p->image;
-            COUNT(PRODUCTS, times(pixels, wide, width, w->along[0] + at, ready->first_back, w->by_patches));
+            COUNT(PRODUCTS, times(0, pixels, wide, width, w->along[0] + at, ready->first_back, w->by_patches));
             COUNT(PRODUCTS, add_times(pixels, wide, width, w->by_outputs[0] + at, more->first_back, w->by_patches));
             COUNT(TILES, paste(p, w->by_patches, wide, by_images + k * cells));
             for (size q = 0; sums && q < pixels; q += 256)
-                COUNT(PRODUCTS, add_outer(taps(p), width, least(256, pixels - q),
+                COUNT(PRODUCTS, add_outer(0, taps(p), width, least(256, pixels - q),
                           w->patches + (k * pixels + q) * taps(p), w->along[0] + at + q * width,
                           sums->first));
         }
@@ -1111,12 +1049,12 @@ static void along(const Plan *p, const float *const *parameters, const Prepared 
         for (size q = 0; q < POINTS; q++) {
             const float *given = w->products + q * jump, *moved = w->thirds + q * jump;
             float *to = w->others + q * jump;
-            COUNT(PRODUCTS, times(rows, width, width, moved, ready->backward[i] + q * square, to));
+            COUNT(PRODUCTS, times(0, rows, width, width, moved, ready->backward[i] + q * square, to));
             COUNT(PRODUCTS, add_times(rows, width, width, given, more->backward[i] + q * square, to));
             if (!sums) continue;
             float *sum = sums->weight[i] + q * square;
-            COUNT(PRODUCTS, add_outer(width, width, count, w->inputs[i] + q * jump, moved, sum));
-            COUNT(PRODUCTS, add_outer(width, width, count, w->inputs_along[i] + q * jump, given, sum));
+            COUNT(PRODUCTS, add_outer(0, width, width, count, w->inputs[i] + q * jump, moved, sum));
+            COUNT(PRODUCTS, add_outer(0, width, width, count, w->inputs_along[i] + q * jump, given, sum));
         }
         COUNT(TILES, untransform_inputs(p, i, n, w->others, w->around));
         row = padded(p, i), picture = row * row * width;
@@ -1252,9 +1190,11 @@ static void piece(const Task *t, size first, size n, Work *w, const Sums *sums,
     forward(p, t->parameters, &t->ready, n, t->images + first * cells, t->mode, w);
     classify(p, t->parameters[4 * p->depth + 1], &t->ready, n,
              t->targets ? t->targets + first * classes : 0, weights, logits, w, sums);
-    Plan rows = *p;
-    rows.classes = n;
-    reorder(&rows, w->embedded, t->embedded + first * features(p), 1);
+    if (t->embedded) {
+        Plan rows = *p;
+        rows.classes = n;
+        reorder(&rows, w->embedded, t->embedded + first * features(p), 1);
+    }
     if (t->mode >= BACK) backward(p, t->parameters, &t->ready, n, t->mode, w, sums);
     if (t->mode == ALONG)
         along(p, t->parameters, &t->ready, t->direction, &t->more, n, logits, weights,
@@ -1340,7 +1280,7 @@ size trustdd_room(const Plan *p, size count, size lanes, int loss, int moved, si
 }
 
 /* Take a batch through the network, on `lanes` threads, in pieces whose numbers take about `bytes`:
-   its logits [count, classes] and features, in the usual order. Where `gradients` are there, those
+   its logits [count, classes] and, where `embedded` is there, features in the usual order. Where `gradients` are there, those
    of the loss that `targets` and `weights` make. Where `direction` is there, too, the derivatives
    along it, in float32 only: of the images' gradient, and of the parameters' where `by_parameters`
    are there. All tensors of parameters are in `parameters()` order. The seconds that each lane spends

@@ -45,7 +45,7 @@ class Outputs:
 
     Attributes:
         logits: ``[n, k]``.
-        features: penultimate, ``[n, d]``.
+        features: penultimate, ``[n, d]``, of a pass without a loss; otherwise empty.
         gradients: one tensor a parameter, in ``parameters()`` order; empty without a loss.
         by_images: with a direction, the derivative along it of the loss's gradient with respect to
             the images, ``[n, c, h, w]``; otherwise empty.
@@ -112,7 +112,7 @@ class NativeConvNet:
         images = images.detach().contiguous()
         count = len(images)
         logits = torch.empty(count, plan.classes)
-        features = torch.empty(count, parameters[-2].shape[1])
+        features = torch.empty(count, parameters[-2].shape[1] if targets is None else 0)
         gradients = [] if targets is None else [torch.zeros_like(p) for p in parameters]
         by_images = torch.empty_like(images) if moved else images.new_empty(0)
         by_all = [torch.zeros_like(p) for p in parameters] if moved and by_parameters else []
@@ -127,7 +127,7 @@ class NativeConvNet:
             call.trustdd_run(
                 self.address, _addresses(parameters), count, images.data_ptr(),
                 *([t.data_ptr() for t in loss] or (None, None)), logits.data_ptr(),
-                features.data_ptr(), _addresses(gradients), _addresses(moved or []),
+                features.data_ptr() or None, _addresses(gradients), _addresses(moved or []),
                 by_images.data_ptr(), _addresses(by_all), lanes, WORK_BYTES,
                 None if spent is None else spent.data_ptr(), room.data_ptr(),
             )  # fmt: skip
