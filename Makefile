@@ -56,7 +56,7 @@ book: setup ## the book of PROFILE at _build/html/index.html
 	@echo
 	@echo "The book ($(PROFILE)): file://$(CURDIR)/$(BOOK)"
 
-test: setup ## the whole test suite; TESTS=tests/test_scores.py for a part
+test: setup ## the whole test suite; TESTS=tests/students/test_scores.py for a part
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=10 $(TESTS)
 
 # ---- the rest --------------------------------------------------------------------------------

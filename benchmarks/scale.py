@@ -4,7 +4,7 @@
     python benchmarks/scale.py --device cuda --width 128 --real-batch 256
 
 One thing is varied at a time, the rest stays at IPC 10, 10 classes, 32 px and as many outliers as
-images. A step is the package's own (`trustdd.matching_objective`): two matching steps on images and
+images. A step is the package's own (`trustdd.distillation`): two matching steps on images and
 on outliers, and an epoch of network training between them. Each axis gets its least-squares line,
 with R². Then the memory of a step at published settings, in processes of their own, beside a
 training set of CIFAR-10's size.
@@ -24,13 +24,13 @@ from typing import Any
 import torch
 from speed import kib, machine
 
-from trustdd.experiment import Experiment
-from trustdd.imagesets import ImageSet
-from trustdd.inliers import InlierData
-from trustdd.matching_objective import GradientMatching
-from trustdd.memory import keep_freed_memory
-from trustdd.outliers import OutlierSource
-from trustdd.state import State
+from trustdd.data.imagesets import ImageSet
+from trustdd.data.inliers import InlierData
+from trustdd.data.outliers import OutlierSource
+from trustdd.distillation.matching_objective import GradientMatching
+from trustdd.distillation.state import State
+from trustdd.networks.memory import keep_freed_memory
+from trustdd.settings.experiment import Experiment
 
 #: axis → its values; pixels are those of an image's side
 AXES: dict[str, list[int]] = {
@@ -146,7 +146,7 @@ def _line_through(axis: str, values: list[int], seconds: list[float]) -> dict[st
 
 def _draw(report: dict[str, Any], path: Path) -> None:
     """One panel for each axis: what was measured, and the line through it."""
-    from trustdd import style
+    from trustdd.report import style
 
     labels = {"ipc": "images per class", "classes": "classes", "image_size": "pixels of an image",
               "outlier_ipc": "outliers per class slot"}  # fmt: skip

@@ -5,7 +5,7 @@
     python benchmarks/speed.py --device cuda
 
 The plain way is `benchmarks/plain.py`. Each way has a process of its own, set up as its users would
-set it up (the package keeps freed memory, see `trustdd.memory`; a plain program does not know of
+set it up (the package keeps freed memory, see `networks.memory`; a plain program does not know of
 that). They take turns, repeat by repeat, on the same numbers, and the ratio is taken within each
 repeat; shown are its median and range. Before that, the first results are compared: distance and
 gradients must agree. Where bfloat16 plays a part it takes its turn as well, and the cosine of its
@@ -36,18 +36,19 @@ import plain
 import torch
 from torch import Tensor
 
-from trustdd import augmentation, networks
-from trustdd.adjoint import unflatten_parameters
-from trustdd.defaults import DSA_STRATEGY, DSA_STRATEGY_DIGITS
-from trustdd.descent import Descent
-from trustdd.experiment import PRECISIONS
-from trustdd.fitting import fit
-from trustdd.gradient_matching import GroupedMatching
-from trustdd.memory import keep_freed_memory
-from trustdd.native.convnet import counted
+from trustdd import networks
+from trustdd.data import augmentation
+from trustdd.distillation.adjoint import unflatten_parameters
+from trustdd.distillation.gradient_matching import GroupedMatching
+from trustdd.distillation.trajectory_matching import trajectory_loss
+from trustdd.networks.memory import keep_freed_memory
+from trustdd.networks.native.binding import counted
 from trustdd.networks.passes import logits_and_features
-from trustdd.randomness import stream
-from trustdd.trajectory_matching import trajectory_loss
+from trustdd.settings.defaults import DSA_STRATEGY, DSA_STRATEGY_DIGITS
+from trustdd.settings.experiment import PRECISIONS
+from trustdd.settings.randomness import stream
+from trustdd.students.descent import Descent
+from trustdd.students.fitting import fit
 
 Work = Callable[[], Any]
 #: who takes turns; `plain` is what the others are compared with
@@ -236,7 +237,7 @@ class Problem:
 
     @torch.inference_mode()
     def detect_ours(self) -> tuple[Tensor, ...]:
-        from trustdd.detection import BATCH
+        from trustdd.students.detection import BATCH
 
         self.reset()
         logits = [logits_and_features(self.ours, batch)[0] for batch in self.tested.split(BATCH)]

@@ -131,7 +131,7 @@ class _Problem:
     def __init__(self, point: dict[str, Any], dtype: Any) -> None:
         import torch
 
-        from trustdd.networks import ConvNet
+        from trustdd.networks.convnet import ConvNet
 
         generator = torch.Generator().manual_seed(0)
         size, classes = point["image_size"], point["classes"]
@@ -161,7 +161,7 @@ class _Problem:
     def schedule(self, steps: int) -> Any:
         import torch
 
-        from trustdd.trajectory_matching import draw_schedule
+        from trustdd.distillation.trajectory_matching import draw_schedule
 
         return draw_schedule(
             steps, self.images, self.outliers, torch.Generator().manual_seed(1),
@@ -171,7 +171,7 @@ class _Problem:
     def gradients(self, method: str, steps: int, schedule: Any = None) -> tuple[Any, ...]:
         import torch
 
-        from trustdd.trajectory_matching import trajectory_loss
+        from trustdd.distillation.trajectory_matching import trajectory_loss
 
         loss = trajectory_loss(
             self.network, self.start, self.target, self.images, self.labels, self.student_lr,

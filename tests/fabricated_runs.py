@@ -17,9 +17,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from trustdd.detection import Evaluation, report, sample_place
-from trustdd.experiment import Experiment
-from trustdd.expert_store import (
+from trustdd.data.distilled_set import DistilledSet
+from trustdd.report.results import facts
+from trustdd.settings.experiment import Experiment
+from trustdd.store.expert_store import (
     FORMAT,
     claim,
     expert_path,
@@ -27,11 +28,10 @@ from trustdd.expert_store import (
     read_manifest,
     record_expert,
 )
-from trustdd.profiles import Profile, load_profile
-from trustdd.results import facts
-from trustdd.staging import stage_settings
-from trustdd.store import Run, write_tensors
-from trustdd.synthetic import DistilledSet
+from trustdd.store.profiles import Profile, load_profile
+from trustdd.store.run import Run, write_tensors
+from trustdd.store.stages import stage_settings
+from trustdd.students.detection import Evaluation, report, sample_place
 
 #: how far the true class stands out in a student's logits, by where its images come from
 SIGNAL = {"distilled": 4.6, "random": 3.6, "full": 6.5}

@@ -15,9 +15,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from trustdd.networks import ConvNet
+from trustdd.networks.convnet import ConvNet
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parent / "vectors"
 #: the reference's names of the distances → ours
 METRIC_NAMES = {"ours": "layerwise", "mse": "mse", "cos": "cosine"}
 

@@ -6,8 +6,8 @@ import argparse
 import shutil
 from pathlib import Path
 
-from trustdd.book_source import build, publish, stage
-from trustdd.profiles import load_profile
+from trustdd.notebooks.book_source import build, publish, stage
+from trustdd.store.profiles import load_profile
 
 
 def main() -> None:

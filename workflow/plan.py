@@ -12,13 +12,12 @@ from pathlib import Path
 
 import yaml
 
-import trustdd
-from trustdd.experiment import Experiment
-from trustdd.profiles import Profile
-from trustdd.source_hash import source_hash
-from trustdd.stages import stage_source
-from trustdd.staging import FURTHER_STAGES, finished
-from trustdd.store import Run, results_root
+from trustdd.pipeline.completion import stage_source
+from trustdd.settings.experiment import Experiment
+from trustdd.store.profiles import Profile
+from trustdd.store.run import Run, results_root
+from trustdd.store.source_hash import defining_module, source_hash
+from trustdd.store.stages import FURTHER_STAGES, finished
 
 Settings = dict[str, tuple[Experiment, ...]]
 
@@ -168,35 +167,26 @@ def notebook_source(path: Path) -> str:
     # the text is searched, not read as a notebook, for this is done on every start
     cells = re.findall(r"^```\{code-cell\}[^\n]*\n(.*?)^```", path.read_text(), re.M | re.S)
     code = [re.sub(r"\A(:[^\n]*\n|---\n.*?\n---\n)*", "", cell, flags=re.S) for cell in cells]
-    return source_hash(imported_modules("\n".join(code), trustdd._HOME))
+    return source_hash(imported_modules("\n".join(code)))
 
 
-def imported_modules(source: str, public: Mapping[str, str]) -> list[str]:
+def imported_modules(source: str) -> list[str]:
     """Return the modules of the package that a piece of source imports.
 
     Args:
         source: Python.
-        public: public name → the module that it comes from.
 
     Returns:
-        Full names; the whole package where it is imported by its bare name.
+        Full names of the modules that define what is imported; the whole package where it is
+        imported by its bare name.
     """
     found: set[str] = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             found |= {a.name for a in node.names if a.name.split(".")[0] == "trustdd"}
-        elif isinstance(node, ast.ImportFrom) and node.module == "trustdd":
-            found |= {f"trustdd.{public.get(alias.name, alias.name)}" for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("trustdd."):
-            for alias in node.names:
-                inner = f"{node.module}.{alias.name}"
-                found.add(inner if _is_module(inner) else str(node.module))
-    return sorted(name if _is_module(name) else "trustdd" for name in found)
-
-
-def _is_module(name: str) -> bool:
-    path = Path(trustdd.__file__).parent.parent.joinpath(*name.split("."))
-    return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "trustdd":
+            found |= {defining_module(str(node.module), alias.name) for alias in node.names}
+    return sorted(found)
 
 
 def files_below(*folders: str) -> list[str]:

@@ -15,10 +15,10 @@ from typing import Any, NoReturn
 import click
 
 from trustdd.cli.artefacts import bundle, figure, numbers, publish, table, verify
+from trustdd.cli.complete import complete, stage
 from trustdd.cli.data import data
 from trustdd.cli.listing import list_command
 from trustdd.cli.run import run
-from trustdd.cli.stages import complete, stage
 
 
 @click.group(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from trustdd.catalogue import Catalogue
+    from trustdd.report.catalogue import Catalogue
 
 profile_option = click.option(
     "--profile", default="quick", show_default=True, help="A profile's name, or its .yaml file."
@@ -41,7 +41,7 @@ def figure(
 
     Nothing is trained; what is not there is named, with the command that makes it.
     """
-    from trustdd.figures import FIGURES
+    from trustdd.report.figures import FIGURES
 
     _make(FIGURES, ids, profile, stamp, width, available)
 
@@ -59,7 +59,7 @@ def table(ids: tuple[str, ...], profile: str, stamp: Path | None, available: boo
 
     Nothing is trained; what is not there is named, with the command that makes it.
     """
-    from trustdd.tables import TABLES
+    from trustdd.report.tables import TABLES
 
     _make(TABLES, ids, profile, stamp, None, available)
 
@@ -72,10 +72,10 @@ def _make(
     width: str | None,
     available: bool,
 ) -> None:
-    from trustdd.profiles import load_profile
-    from trustdd.results import MissingArtefacts
-    from trustdd.store import sha256, write_json
-    from trustdd.validation import MissingData
+    from trustdd.report.results import MissingArtefacts
+    from trustdd.settings.validation import MissingData
+    from trustdd.store.profiles import load_profile
+    from trustdd.store.run import sha256, write_json
 
     profile = load_profile(profile_name)
     wanted = [catalogue.find(i).id for i in ids if i != "all"]
@@ -107,9 +107,9 @@ def _make(
 @available_option
 def numbers(profile: str, stamp: Path | None, available: bool) -> None:
     """Compute the numbers that the book's prose quotes again from stored runs."""
-    from trustdd.numbers import write_numbers
-    from trustdd.results import MissingArtefacts
-    from trustdd.store import sha256, write_json
+    from trustdd.report.numbers import write_numbers
+    from trustdd.report.results import MissingArtefacts
+    from trustdd.store.run import sha256, write_json
 
     made: dict[str, str] = {}
     try:
@@ -139,7 +139,7 @@ def bundle(profile: str, output: Path | None) -> None:
 
     Nothing is made again; `make bundle` does that first. Two bundles of equal results are equal.
     """
-    from trustdd.bundle import write_bundle
+    from trustdd.report.bundle import write_bundle
 
     if output is not None and output.suffix != ".zip":
         raise ValueError(f"output '{output}'; expected a name that ends in .zip")
@@ -157,7 +157,7 @@ def publish(profile: str) -> None:
     Reports, curves, manifests, distilled sets and what the catalogue needs stay; students, features
     and images of data sets are removed, their hashes recorded. Then commit results/PROFILE.
     """
-    from trustdd.publishing import publish as reduce_to_published
+    from trustdd.report.publishing import publish as reduce_to_published
 
     done = reduce_to_published(profile)
     click.echo(
@@ -176,12 +176,12 @@ def verify(profile: str | None) -> int:
 
     Exit status 1 where one is damaged or missing; each is named.
     """
-    from trustdd.store import results_root
+    from trustdd.store.run import results_root
 
     root = results_root()
     names = [profile] if profile else sorted(p.name for p in root.glob("*") if p.is_dir())
     if profile and not (root / profile).is_dir():
-        from trustdd.profiles import load_profile
+        from trustdd.store.profiles import load_profile
 
         name = load_profile(profile).name
         raise RuntimeError(f"{root / name}: nothing is stored; make book PROFILE={name}")
@@ -202,7 +202,7 @@ def verify(profile: str | None) -> int:
 
 
 def _verify_run(folder: Path) -> tuple[int, list[str]]:
-    from trustdd.store import Run
+    from trustdd.store.run import Run
 
     if not (folder / "manifest.json").is_file():
         return 0, []  # no stage is finished yet
@@ -215,7 +215,7 @@ def _verify_run(folder: Path) -> tuple[int, list[str]]:
 
 def _verify_record(path: Path) -> tuple[int, list[str]]:
     """Check the files that a figure's or table's record names."""
-    from trustdd.store import sha256
+    from trustdd.store.run import sha256
 
     try:
         record = json.loads(path.read_text(encoding="utf-8"))

@@ -26,8 +26,8 @@ def data(data_root: Path, download: tuple[str, ...]) -> None:
     digits and its OOD sets are part of the installed libraries and always here. Any folder
     DATA_ROOT/NAME/<split>/<class>/<image> is a dataset, too.
     """
-    from trustdd.data_report import data_report
-    from trustdd.downloads import download as fetch
+    from trustdd.data.downloads import download as fetch
+    from trustdd.data.report import data_report
 
     for name in download:
         click.echo(f"{name}: under {fetch(name, data_root)}")

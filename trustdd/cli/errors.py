@@ -11,7 +11,7 @@ def status_of(error: Exception) -> int | None:
     The modules that define our own errors are heavy; one that was never imported raised none.
     """
     for module, name in (
-        ("trustdd.results", "MissingArtefacts"),
+        ("trustdd.report.results", "MissingArtefacts"),
         ("trustdd.notebooks.execution", "NotebookFailed"),
     ):
         kind = getattr(sys.modules.get(module), name, None)

@@ -58,13 +58,13 @@ def _notebooks() -> list[dict[str, Any]]:
 
 
 def _figures() -> list[dict[str, Any]]:
-    from trustdd.figures import FIGURES
+    from trustdd.report.figures import FIGURES
 
     return _entries(FIGURES.entries)
 
 
 def _tables() -> list[dict[str, Any]]:
-    from trustdd.tables import TABLES
+    from trustdd.report.tables import TABLES
 
     return _entries(TABLES.entries)
 
@@ -77,7 +77,7 @@ def _entries(entries: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _profiles() -> list[dict[str, Any]]:
-    from trustdd.profiles import list_profiles, load_profile
+    from trustdd.store.profiles import list_profiles, load_profile
 
     found = []
     for name in list_profiles():

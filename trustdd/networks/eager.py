@@ -8,13 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trustdd.experiment import PRECISIONS
 from trustdd.networks import eager_along
 from trustdd.networks.convnet import ConvNet
 from trustdd.networks.pooling import average_pool, spread
 from trustdd.networks.soft_targets import SoftTargets
 from trustdd.networks.traces import Block, Trace, by_convolution, grouped, of_block, rows
-from trustdd.validation import check_choice
+from trustdd.settings.experiment import PRECISIONS
+from trustdd.settings.validation import check_choice
 
 aten = torch.ops.aten
 

@@ -25,9 +25,9 @@ from typing import TypeGuard
 import torch
 from torch import Tensor, nn
 
-from trustdd.native.convnet import NativeConvNet
 from trustdd.networks.convnet import ConvNet
 from trustdd.networks.eager import EagerPasses
+from trustdd.networks.native.binding import NativeConvNet
 from trustdd.networks.soft_targets import SoftTargets
 
 __all__ = ["Passes", "SoftTargets", "logits_and_features"]

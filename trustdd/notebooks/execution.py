@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trustdd.notebooks.source import read_notebook
-from trustdd.store import atomic_path, project_root
+from trustdd.store.run import atomic_path, project_root
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from trustdd.experiment import Experiment
+from trustdd.settings.experiment import Experiment
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from trustdd.notebooks.parameters import Parameter
-from trustdd.profiles import FIELD_NAMES, LIST_FIELDS, Profile
-from trustdd.staging import MAIN_STAGES, finished
-from trustdd.store import Run
+from trustdd.store.profiles import FIELD_NAMES, LIST_FIELDS, Profile
+from trustdd.store.run import Run
+from trustdd.store.stages import MAIN_STAGES, finished
 
 if TYPE_CHECKING:
-    from trustdd.experiment import Experiment
+    from trustdd.settings.experiment import Experiment
 
 #: parameters that list values of a field under another name than the field's plural
 SEVERAL = {
@@ -98,8 +98,8 @@ def check_experiments(
         for cell in itertools.product(*axes.values())
     ]
     if data:
-        from trustdd.inliers import check_inliers
-        from trustdd.ood import check_ood
+        from trustdd.data.inliers import check_inliers
+        from trustdd.data.ood import check_ood
 
         # finished runs are read as they are, wherever their data may be
         waiting = [e for e in experiments if not _finished(e, profile)]

@@ -6,7 +6,7 @@ import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trustdd.store import project_root
+from trustdd.store.run import project_root
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode

@@ -78,9 +78,9 @@ class Catalogue(SphinxDirective):
 
 def lacking(app: Sphinx, entry_id: str, profile: str | None = None) -> str:
     """Say why a profile, the shown one or another, has no such entry; empty where it should."""
-    from trustdd.figures import FIGURES
-    from trustdd.profiles import list_profiles, load_profile
-    from trustdd.tables import TABLES
+    from trustdd.report.figures import FIGURES
+    from trustdd.report.tables import TABLES
+    from trustdd.store.profiles import list_profiles, load_profile
 
     catalogue = TABLES if entry_id.startswith("tab") else FIGURES
     shown = profile or shown_profile(app).name
@@ -135,8 +135,8 @@ class Gallery(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Return the grid of figures, then the list of tables."""
-        from trustdd.figures import FIGURES
-        from trustdd.tables import TABLES
+        from trustdd.report.figures import FIGURES
+        from trustdd.report.tables import TABLES
 
         grid, lines = nodes.container("", classes=["gallery"], is_div=True), nodes.bullet_list()
         for catalogue in (FIGURES, TABLES):

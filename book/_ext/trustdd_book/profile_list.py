@@ -14,7 +14,7 @@ class ProfileList(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Return the table."""
-        from trustdd.profiles import list_profiles, load_profile
+        from trustdd.store.profiles import list_profiles, load_profile
 
         rows = []
         for name in list_profiles():
@@ -36,7 +36,7 @@ class ProfileNote(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Return the sentence."""
-        from trustdd.profiles import load_profile
+        from trustdd.store.profiles import load_profile
 
         profile = load_profile(self.arguments[0].strip())
         self.env.note_dependency(str(profile.path))

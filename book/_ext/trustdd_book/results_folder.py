@@ -43,7 +43,7 @@ def shown_profile(app: Sphinx) -> ShownProfile:
     found = sorted(p.name for p in (source / "results").glob("*") if p.is_dir())
     if len(found) != 1:
         return ShownProfile("none", "none", "no results are staged", source / "results")
-    from trustdd.profiles import load_profile
+    from trustdd.store.profiles import load_profile
 
     name = found[0]
     try:

@@ -1,0 +1,164 @@
+"""A ConvNet's written-out passes, held against reverse mode through reverse mode."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from trustdd.networks.architectures import build
+from trustdd.networks.convnet import ConvNet
+from trustdd.networks.losses import training_loss
+from trustdd.networks.memory import keep_freed_memory
+from trustdd.networks.passes import Passes, SoftTargets
+
+
+class Problem:
+    """A network away from its initial norms, and batches of equal groups, in float64."""
+
+    def __init__(self, channels: int, size: int, depth: int, groups: int, each: int) -> None:
+        draw = torch.Generator().manual_seed(size)
+        self.network = build("convnet", channels, 4, size, 5, depth, draw).double()
+        self.parameters = [p.detach() for p in self.network.parameters()]
+        for parameter in self.parameters:
+            noise = torch.randn(parameter.shape, generator=draw, dtype=torch.float64)
+            parameter.add_(0.1 * noise)
+        self.groups, self.each = groups, each
+        shape = (groups * each, channels, size, size)
+        self.images = torch.randn(shape, generator=draw, dtype=torch.float64)
+        self.labels = torch.randint(4, (groups * each,), generator=draw)
+        lead = (groups,) if groups > 1 else ()
+        self.direction = [
+            torch.randn(*lead, *p.shape, generator=draw, dtype=torch.float64)
+            for p in self.parameters
+        ]
+        weights = torch.full((groups * each, 1), 1 / each, dtype=torch.float64)
+        self.loss = SoftTargets(nn.functional.one_hot(self.labels, 4).double(), weights)
+
+    def of_group(self, tensors: list[Tensor], group: int) -> list[Tensor]:
+        return [t[group] for t in tensors] if self.groups > 1 else tensors
+
+    def by_autograd(self, skipped: set[int]) -> tuple[list[list[Tensor]], Tensor, list[Tensor]]:
+        """Gradients of each group; the product's gradients for images and parameters."""
+        images = self.images.clone().requires_grad_()
+        parameters = list(self.network.parameters())
+        product, gradients = torch.zeros((), dtype=torch.float64), []
+        for g, part in enumerate(images.split(self.each)):
+            labels = self.labels[g * self.each : (g + 1) * self.each]
+            loss = cross_entropy(self.network(part), labels)
+            own = torch.autograd.grad(loss, parameters, create_graph=True)
+            gradients.append([t.detach() for t in own])
+            directions = self.of_group(self.direction, g)
+            for i, (a, b) in enumerate(zip(own, directions, strict=True)):
+                if i not in skipped:
+                    product = product + (a * b).sum()
+        by_images, *by_parameters = torch.autograd.grad(
+            product, [images, *parameters], materialize_grads=True
+        )
+        return gradients, by_images, by_parameters
+
+
+SHAPES = [(1, 16, 2), (3, 28, 3), (3, 25, 2), (1, 8, 1)]
+
+
+@pytest.mark.parametrize("groups, each", [(1, 5), (3, 2)])
+@pytest.mark.parametrize("channels, size, depth", SHAPES)
+def test_gradients_and_their_products_are_those_of_autograd(
+    channels: int, size: int, depth: int, groups: int, each: int
+) -> None:
+    problem = Problem(channels, size, depth, groups, each)
+    passes = Passes(problem.network)
+    trace = passes.forward(problem.parameters, problem.images)
+    assert torch.allclose(trace.logits, problem.network(problem.images))
+    gradients = passes.backward(problem.parameters, trace, problem.loss, groups)
+    by_images, by_parameters = passes.along(
+        problem.parameters, trace, problem.direction, groups, gradients=groups == 1
+    )
+    expected, images_expected, parameters_expected = problem.by_autograd(set())
+    for g, of_group in enumerate(expected):
+        for mine, theirs in zip(problem.of_group(gradients, g), of_group, strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(by_images, images_expected, rtol=1e-9, atol=1e-11)
+    if groups == 1:
+        for mine, theirs in zip(by_parameters, parameters_expected, strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("groups, each", [(1, 4), (2, 3)])
+def test_vectors_may_be_left_out(groups: int, each: int) -> None:
+    problem = Problem(3, 16, 2, groups, each)
+    passes = Passes(problem.network)
+    trace = passes.forward(problem.parameters, problem.images)
+    gradients = passes.backward(problem.parameters, trace, problem.loss, groups, norms=False)
+    vectors = {i for i, p in enumerate(problem.parameters) if p.ndim == 1}
+    assert {i for i, g in enumerate(gradients) if not g.numel()} == vectors
+    direction = [None if i in vectors else d for i, d in enumerate(problem.direction)]
+    by_images, nothing = passes.along(problem.parameters, trace, direction, groups)
+    assert nothing == []
+    _, expected, _ = problem.by_autograd(vectors)
+    torch.testing.assert_close(by_images, expected, rtol=1e-9, atol=1e-11)
+
+
+def test_gradients_in_bfloat16_point_the_same_way() -> None:
+    problem = Problem(3, 32, 3, 1, 16)
+    parameters = [p.float() for p in problem.parameters]
+    weights = SoftTargets(problem.loss.targets.float(), problem.loss.weights.float())
+    images = problem.images.float()
+    exact, low = (
+        Passes(problem.network, precision).gradients(parameters, images, weights)[1]
+        for precision in ("float32", "bf16")
+    )
+    for i, (a, b) in enumerate(zip(exact, low, strict=True)):
+        assert b.dtype == torch.float32
+        if i in (1, 5, 9):  # a convolution's bias
+            assert not b.any()
+            continue
+        assert float(torch.cosine_similarity(a.flatten(), b.flatten(), dim=0)) > 0.995
+        assert float((a - b).norm() / a.norm()) > 1e-4  # it is not float32 by another name
+
+
+def test_an_unknown_precision_is_refused() -> None:
+    with pytest.raises(ValueError, match="precision 'half'; expected one of float32, bf16"):
+        Passes(ConvNet(1, 2, 8, width=4, depth=1), "half")
+
+
+def test_soft_targets_are_the_training_loss() -> None:
+    logits = torch.randn(7, 4, generator=torch.Generator().manual_seed(1))
+    labels = torch.tensor([0, 3, 1, 1])
+    loss = SoftTargets.of(labels, 4, outliers=3, outlier_weight=0.5)
+    expected = training_loss(logits[:4], labels, logits[4:], 0.5)
+    assert float(loss.loss(logits)) == pytest.approx(float(expected), rel=1e-6)
+    alone = SoftTargets.of(labels, 4)
+    assert float(alone.loss(logits[:4])) == pytest.approx(float(cross_entropy(logits[:4], labels)))
+
+
+def test_only_a_convnet_is_written_out() -> None:
+    class Other(ConvNet):
+        pass
+
+    assert Passes.fit(ConvNet(1, 4, 8, width=4, depth=1))
+    assert not Passes.fit(Other(1, 4, 8, width=4, depth=1))
+    assert not Passes.fit(nn.Linear(2, 2))
+
+
+def test_freed_memory_is_kept_where_the_c_library_can() -> None:
+    assert keep_freed_memory() in (True, False)
+    assert keep_freed_memory() is keep_freed_memory()
+
+
+def test_a_batch_in_pieces_is_the_whole_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = Problem(3, 16, 2, 1, 7)
+    passes = Passes(problem.network)
+    whole = passes.products(problem.parameters, problem.images, problem.loss, problem.direction)
+    assert passes.piece(problem.parameters, problem.images) >= 7
+    # two images of 5 channels, 16 px, in doubles
+    monkeypatch.setattr("trustdd.networks.passes.CPU_BYTES", 2 * 5 * 16 * 16 * 8)
+    assert passes.piece(problem.parameters, problem.images) == 2
+    pieces = passes.products(problem.parameters, problem.images, problem.loss, problem.direction)
+    torch.testing.assert_close(pieces, whole, rtol=1e-9, atol=1e-11)
+    logits, gradients = passes.gradients(problem.parameters, problem.images, problem.loss)
+    torch.testing.assert_close(gradients, whole[0], rtol=1e-9, atol=1e-11)
+    assert logits.shape == (7, 4)
+    with pytest.raises(ValueError, match="a batch of 0 images has no gradient"):
+        passes.gradients(problem.parameters, problem.images[:0], problem.loss)

@@ -1,0 +1,118 @@
+"""`Experiment` derives published defaults, refuses impossible values, and names itself."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from trustdd.settings.defaults import MATCHING_LOOPS, matching_loops, trajectory_settings
+from trustdd.settings.experiment import Experiment
+
+
+def test_unset_fields_take_the_published_defaults() -> None:
+    experiment = Experiment(dataset="cifar10", method="dsa", outliers="poe", ipc=10)
+    assert (experiment.outer_loops, experiment.inner_loops) == (10, 50)
+    assert (experiment.iterations, experiment.real_batch, experiment.lr_images) == (1000, 256, 0.1)
+    assert (experiment.width, experiment.depth, experiment.image_size) == (128, 3, 32)
+    assert experiment.augmentation == "color_crop_cutout_flip_scale_rotate"
+    assert experiment.corruptions == ("jigsaw", "invert", "mosaic", "speckle")
+    assert experiment.outlier_weight == 0.5
+
+
+def test_dc_is_dsa_without_augmentation() -> None:
+    assert Experiment(method="dc").augmentation is None
+
+
+@pytest.mark.parametrize(
+    ("dataset", "ipc", "steps", "start"),
+    [("cifar10", 1, 50, 2), ("cifar10", 10, 30, 20), ("cifar100", 50, 80, 40)],
+)
+def test_trajectory_defaults_are_the_published_rows(
+    dataset: str, ipc: int, steps: int, start: int
+) -> None:
+    experiment = Experiment(dataset=dataset, method="mtt", ipc=ipc)
+    assert (experiment.student_steps, experiment.max_start_epoch) == (steps, start)
+    assert experiment.iterations == 5000
+
+
+def test_one_channel_images_are_not_whitened_with_the_settings_of_colour_ones() -> None:
+    assert trajectory_settings("cifar10", 1)["zca"] is True
+    assert trajectory_settings("mnist", 1)["zca"] is False
+
+
+def test_depth_leaves_four_pixels() -> None:
+    assert Experiment(dataset="imagenette").depth == 5
+    assert Experiment(dataset="mnist").depth == 3  # 28 px, padded to 32
+    assert Experiment(dataset="digits").depth == 2
+
+
+def test_loops_are_defined_for_every_ipc_and_agree_with_the_published_ones() -> None:
+    for ipc in range(1, 120):
+        outer, inner = matching_loops(ipc)
+        assert outer >= 1
+        assert inner >= 1
+    for ipc, loops in MATCHING_LOOPS.items():
+        assert matching_loops(ipc) == loops
+    assert matching_loops(25) == (25, 22)
+
+
+def test_but_derives_anew_what_was_never_set_and_keeps_what_was() -> None:
+    experiment = Experiment(dataset="cifar10", ipc=10, inner_loops=3)
+    larger = experiment.but(ipc=50)
+    assert (larger.outer_loops, larger.inner_loops) == (50, 3)
+    assert dataclasses.replace(experiment, augmentation=None).augmentation is None
+    assert experiment.but(outliers="oe").outlier_pool == "tiny300k"
+
+
+def test_fields_that_play_no_part_do_not_change_the_key() -> None:
+    plain = Experiment()
+    assert plain.key == Experiment(outlier_weight=0.1, corruptions=("invert",)).key
+    assert plain.key == Experiment(data_root="/elsewhere", device="cpu").key
+    assert plain.key == plain.but(ood=("gaussian",)).key
+    assert Experiment(lr_images=1).key == Experiment(lr_images=1.0).key
+    assert plain.key != plain.but(seed=1).key
+    assert plain.but(outliers="poe").key != plain.but(outliers="poe", outlier_weight=0.1).key
+
+
+def test_round_trip_through_json_types() -> None:
+    experiment = Experiment(outliers="poe", ipc=3, corruptions=("invert", "speckle"))
+    assert Experiment.from_dict(experiment.to_dict(place=True)) == experiment
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"ipc": 0}, ["ipc 0", "≥ 1"]),
+        ({"ipc": 1.5}, ["ipc 1.5", "integer"]),
+        ({"ipc": True}, ["ipc True", "integer"]),
+        ({"method": "dsaa"}, ["'dsaa'", "dc, dsa, mtt"]),
+        ({"outliers": "oo"}, ["'oo'", "none, oe, poe"]),
+        ({"dataset": "cifar11"}, ["cifar11", "cifar10", "data_root"]),
+        ({"dataset": "../etc"}, ["../etc"]),
+        ({"outliers": "poe", "corruptions": ("blur",)}, ["'blur'", "jigsaw"]),
+        ({"outliers": "poe", "corruptions": ()}, ["corruptions is empty"]),
+        ({"outliers": "poe", "outlier_weight": -1}, ["outlier_weight -1", "≥ 0"]),
+        ({"outliers": "poe", "outlier_weight": float("nan")}, ["outlier_weight nan"]),
+        ({"lr_images": 0.0}, ["lr_images 0.0", "> 0"]),
+        ({"training_momentum": 1.0}, ["training_momentum 1.0", "< 1"]),
+        ({"depth": 5}, ["depth 5", "1 to 4", "16 px"]),
+        ({"image_size": "big"}, ["image_size 'big'"]),
+        ({"augmentation": "flip_blur"}, ["'blur'", "cutout"]),
+        ({"ood": "textures"}, ["ood 'textures'", "list of names"]),
+        ({"ood": ("a", "a")}, ["each name once"]),
+        ({"device": "tpu"}, ["'tpu'", "cuda"]),
+    ],
+)
+def test_impossible_values_are_refused_naming_the_given_and_the_allowed(
+    fields: dict, words: list[str]
+) -> None:
+    with pytest.raises(ValueError) as caught:
+        Experiment(**fields)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_an_unknown_field_offers_the_nearest() -> None:
+    with pytest.raises(ValueError, match="'iteration' is unknown; nearest: iterations"):
+        Experiment.from_dict({"iteration": 3})

@@ -1,0 +1,194 @@
+"""Training on sets of images, with and without outliers beside them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from trustdd.data.inliers import load_inliers
+from trustdd.data.outliers import outlier_source
+from trustdd.distillation.loop import distill
+from trustdd.networks.architectures import build
+from trustdd.networks.convnet import ConvNet
+from trustdd.networks.losses import uniform_cross_entropy
+from trustdd.settings.experiment import Experiment
+from trustdd.settings.randomness import stream
+from trustdd.students.fitting import fit, fit_together
+from trustdd.students.training import (
+    _train_together,
+    resolve_device,
+    train_on_real,
+    train_student,
+    train_students,
+)
+
+SMALL = Experiment(
+    outliers="oe", ipc=2, selection="random", outlier_selection="random", width=8, depth=1,
+    training_epochs=40, device="cpu",
+)  # fmt: skip
+
+
+def plain_settings(**changes: object) -> dict:
+    return {
+        "epochs": 3, "lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4, "batch": 4,
+        "outlier_weight": 0.5, "augmentation": None, **changes,
+    }  # fmt: skip
+
+
+def test_fit_is_the_plain_loop_written_out() -> None:
+    torch.manual_seed(0)
+    images, outliers = torch.randn(10, 1, 8, 8), torch.randn(6, 1, 8, 8)
+    labels = torch.arange(10) % 3
+    network, oracle = (ConvNet(1, 3, 8, width=4, depth=1) for _ in range(2))
+    oracle.load_state_dict(network.state_dict())
+    fit(network, images, labels, outliers, generator=stream(0, "a"), decay=True, **plain_settings())
+    optimiser = torch.optim.SGD(oracle.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
+    generator = stream(0, "a")
+    for epoch in range(3):
+        if epoch == 2:
+            optimiser.param_groups[0]["lr"] = 0.005
+        order = torch.randperm(10, generator=generator)
+        beside = torch.randperm(6, generator=generator)
+        for rows, others in zip(order.tensor_split(3), beside.tensor_split(3), strict=True):
+            loss = torch.nn.functional.cross_entropy(oracle(images[rows]), labels[rows])
+            loss = loss + 0.5 * uniform_cross_entropy(oracle(outliers[others]))
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+    for ours, theirs in zip(network.parameters(), oracle.parameters(), strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["convnet", "lenet"])
+def test_training_in_bfloat16_is_near_and_not_the_same(name: str) -> None:
+    torch.manual_seed(0)
+    images, labels = torch.randn(12, 1, 16, 16), torch.arange(12) % 3
+    trained = []
+    for precision in ("float32", "bf16"):
+        network = build(name, 1, 3, 16, 8, 2, torch.Generator().manual_seed(1))
+        settings = plain_settings(precision=precision)
+        fit(network, images, labels, None, generator=stream(0, "a"), **settings)
+        trained.append(torch.cat([p.detach().flatten() for p in network.parameters()]))
+    start = build(name, 1, 3, 16, 8, 2, torch.Generator().manual_seed(1))
+    begun = torch.cat([p.detach().flatten() for p in start.parameters()])
+    way, other = (t - begun for t in trained)
+    assert other.dtype == torch.float32 and not torch.equal(way, other)
+    assert float(torch.cosine_similarity(way, other, dim=0)) > 0.98
+
+
+def test_outliers_make_a_student_less_sure_of_them() -> None:
+    distilled = distill(SMALL, progress=False)
+    student = train_student(distilled, SMALL)
+    ordinary = train_student(
+        distilled, SMALL.but(outliers="none", selection="random")
+    )  # λ is 0 without outliers
+    assert not student.training
+    with torch.inference_mode():
+        confidence = [
+            float(n(distilled.outliers).softmax(1).amax(1).mean()) for n in (student, ordinary)
+        ]
+    assert confidence[0] < confidence[1] - 0.05
+
+
+def test_the_same_student_twice() -> None:
+    distilled = distill(SMALL, progress=False)
+    one, two = (train_student(distilled, SMALL) for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+
+
+def test_the_learned_student_learning_rate_is_used() -> None:
+    from dataclasses import replace
+
+    distilled = distill(SMALL, progress=False)
+    still = train_student(replace(distilled, student_lr=1e-12), SMALL.but(training_epochs=2))
+    fresh = train_student(replace(distilled, student_lr=1e-12), SMALL.but(training_epochs=1))
+    for a, b in zip(still.parameters(), fresh.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-6)
+
+
+def test_training_on_all_real_data_learns() -> None:
+    experiment = Experiment(
+        outliers="poe", selection="full", width=8, depth=1, training_epochs=5, training_batch=64,
+        training_lr=0.05, device="cpu",
+    )  # fmt: skip
+    data = load_inliers(experiment)
+    student = train_on_real(experiment, data, outlier_source(experiment, data))
+    with torch.inference_mode():
+        guessed = student(data.normalise(data.test.images)).argmax(1)
+    assert float((guessed == data.test.labels).float().mean()) > 0.6
+
+
+def test_a_gpu_that_is_not_there_is_refused() -> None:
+    assert resolve_device("cpu").type == "cpu"
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match="this machine offers cpu only"):
+            resolve_device("cuda")
+
+
+def _several(count: int, with_outliers: bool) -> dict:
+    draw = torch.Generator().manual_seed(0)
+    networks = [
+        build("convnet", 1, 3, 16, 8, 2, torch.Generator().manual_seed(i)) for i in range(3)
+    ]
+    images = [torch.randn(count, 1, 16, 16, generator=draw) for _ in networks]
+    labels = [torch.randint(3, (count,), generator=draw) for _ in networks]
+    outliers = [torch.randn(4, 1, 16, 16, generator=draw) for _ in networks]
+    return {
+        "networks": networks, "images": images, "labels": labels,
+        "outliers": outliers if with_outliers else None,
+        "generators": [stream(i, "several") for i in range(3)],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("with_outliers", [True, False])
+def test_trained_together_they_are_what_they_are_alone(with_outliers: bool) -> None:
+    settings = plain_settings(augmentation="flip_color_crop", decay=True)
+    together, alone = _several(7, with_outliers), _several(7, with_outliers)
+    fit_together(**together, **settings)
+    for i, network in enumerate(alone["networks"]):
+        outliers = None if alone["outliers"] is None else alone["outliers"][i]
+        fit(
+            network, alone["images"][i], alone["labels"][i], outliers,
+            generator=alone["generators"][i], **settings,
+        )  # fmt: skip
+        for ours, theirs in zip(together["networks"][i].parameters(), network.parameters(),
+                                strict=True):  # fmt: skip
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_what_cannot_be_trained_together_is_refused() -> None:
+    settings = plain_settings()
+    wrong = _several(5, False)
+    wrong["images"][1] = wrong["images"][1][:4]
+    with pytest.raises(ValueError, match="images of different shapes"):
+        fit_together(**wrong, **settings)
+    wrong = _several(5, False)
+    wrong["networks"][2] = build("convnet", 1, 3, 16, 4, 2, stream(0, "n"))
+    with pytest.raises(ValueError, match="networks of different shapes"):
+        fit_together(**wrong, **settings)
+    wrong = _several(5, False)
+    wrong["networks"] = [build("mlp", 1, 3, 16, 8, 2, stream(0, "n")) for _ in range(3)]
+    with pytest.raises(ValueError, match="no ConvNet"):
+        fit_together(**wrong, **settings)
+    wrong = _several(5, False)
+    wrong["labels"].pop()
+    with pytest.raises(ValueError, match="3 networks, 3 and 2 and 3 and 3 sets"):
+        fit_together(**wrong, **settings)
+
+
+def test_students_of_several_sets_are_those_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    sets = [distill(SMALL, progress=False)]
+    sets.append(replace(sets[0], images=sets[0].images + 1))
+    alone = [train_student(own, SMALL) for own in sets]
+    one_by_one = train_students(sets, SMALL)
+    # as on a GPU, where they go together
+    device = torch.device("cpu")
+    outliers = [own.outliers for own in sets]
+    together = _train_together(sets, outliers, SMALL, device, progress=False)
+    for first, second, third in zip(alone, one_by_one, together, strict=True):
+        assert not third.training
+        for a, b, c in zip(*(n.parameters() for n in (first, second, third)), strict=True):
+            assert torch.equal(a, b)
+            torch.testing.assert_close(a, c, rtol=1e-3, atol=1e-4)

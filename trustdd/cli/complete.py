@@ -1,0 +1,108 @@
+"""Commands that make runs: one experiment or a grid, or a stage of a profile's runs."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from trustdd.cli.artefacts import profile_option, stamp_option
+
+if TYPE_CHECKING:
+    from trustdd.store.profiles import Profile
+    from trustdd.store.run import Run
+
+
+@click.command(
+    epilog="\b\nExample:\n  trustdd complete -p dataset=digits -p 'outliers=[none, poe]' -p ipc=5",
+    short_help="Distil, train and detect for one experiment or a grid.",
+)
+@click.option(
+    "-p", "--parameter", "assignments", multiple=True, metavar="FIELD=VALUE",
+    help="Set a field of the experiment; a list of values makes a grid. May be repeated.",
+)  # fmt: skip
+@click.option("--all", "whole", is_flag=True, help="Every experiment of the profile's groups.")
+@profile_option
+def complete(assignments: tuple[str, ...], whole: bool, profile: str) -> None:
+    """Distil, train a student and detect OOD inputs; what is done already is not done again.
+
+    Fields that are not given are the profile's. Interrupted, it goes on where it stopped.
+    """
+    from trustdd.data.inliers import check_inliers
+    from trustdd.data.ood import check_ood
+    from trustdd.notebooks import check_values, experiment_parameters, parse_assignments
+    from trustdd.pipeline.completion import bring_up_to_date
+    from trustdd.store.profiles import load_profile
+    from trustdd.store.run import Run
+    from trustdd.store.stages import MAIN_STAGES
+
+    chosen = load_profile(profile)
+    if whole and assignments:
+        raise ValueError(f"--all and -p {assignments[0]}; expected one of them")
+    fields = experiment_parameters()
+    given: dict[str, Any] = {}
+    for name, value in parse_assignments(assignments, fields).items():
+        several = isinstance(value, list) and (name not in fields or fields[name].kind != "list")
+        checked = [
+            check_values(fields, {name: single}, "an experiment")[name]
+            for single in (value if several else [value])
+        ]
+        given[name] = checked if several else checked[0]
+    experiments = chosen.grid(**given) if given else (chosen.experiment(),)
+    if whole:
+        experiments = chosen.experiments()
+    for experiment in experiments:
+        check_inliers(experiment)
+        check_ood(experiment)
+    for experiment in experiments:
+        run = Run.of(experiment, chosen.name)
+        for stage_name in MAIN_STAGES:
+            bring_up_to_date(run, stage_name)
+        click.echo(run.directory)
+
+
+@click.command(
+    epilog="\b\nExample:\n  trustdd stage distill digits-dsa-poe-ipc2-seed0-1a2b3c4d",
+    short_help="Do one stage of a profile's runs (what the workflow calls).",
+)
+@click.argument("stages", metavar="STAGE[,STAGE]")
+@click.argument("keys", nargs=-1, required=True, metavar="KEY...")
+@profile_option
+@click.option("--keep", is_flag=True, help="Take stored artefacts as they are, whatever made them.")
+@click.option("--progress/--no-progress", default=True, help="Show bars.")
+@stamp_option
+def stage(
+    stages: str, keys: tuple[str, ...], profile: str, keep: bool, progress: bool, stamp: Path | None
+) -> None:
+    """Do STAGE of a profile's experiments, named by their KEYs.
+
+    Stages are distill, evaluate, course, transfer and detectors, or several of them joined by
+    commas. A stage that is stored and was made by the package's present source is not done again.
+    """
+    from trustdd.pipeline.completion import bring_up_to_date
+    from trustdd.store.profiles import load_profile
+    from trustdd.store.run import write_json
+    from trustdd.store.stages import check_stage
+
+    names = [check_stage(name) for name in stages.split(",")]
+    runs = _runs(load_profile(profile), keys)
+    for run in runs:
+        for name in names:
+            bring_up_to_date(run, name, keep=keep, progress=progress)
+    if stamp is not None:
+        # of several stages the first is the job's own; the others are done ahead of theirs
+        write_json(stamp, {r.experiment.key: r.manifest()[names[0]]["files"] for r in runs})
+
+
+def _runs(profile: Profile, keys: tuple[str, ...]) -> list[Run]:
+    from trustdd.store.run import Run
+
+    known = {e.key: e for e in profile.experiments()}
+    for key in keys:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.3)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ValueError(f"run '{key}' is not in profile '{profile.name}'{hint}")
+    return [Run.of(known[key], profile.name) for key in keys]

@@ -1,0 +1,11 @@
+from . import augmentation as augmentation
+from . import corruptions as corruptions
+from . import distilled_set as distilled_set
+from . import inliers as inliers
+from . import ood as ood
+from . import outliers as outliers
+from . import whitening as whitening
+from .distilled_set import DistilledSet as DistilledSet
+from .distilled_set import load_distilled as load_distilled
+from .inliers import load_inliers as load_inliers
+from .outliers import outlier_source as outlier_source

@@ -1,0 +1,66 @@
+"""The InD data as an experiment's networks are fed it: normalised per channel, or ZCA-whitened."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from trustdd.settings.experiment import Experiment
+from trustdd.data.inliers import InlierData, load_inliers
+from trustdd.store.run import cache_root
+from trustdd.data.whitening import Whitening, check_whitening, fit_whitening, load_whitening
+
+
+@dataclass(frozen=True, eq=False)
+class WhitenedData(InlierData):
+    """InD data that networks are fed ZCA-whitened instead of normalised per channel.
+
+    Attributes:
+        whitening: fitted on the training images.
+    """
+
+    whitening: Whitening
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Whiten a batch: ``[n, c, h, w]`` uint8 or floats in [0, 1] → ``float32``, same shape."""
+        return _on(self.whitening, str(images.device)).apply(images)
+
+    def pictures(self, normalised: Tensor) -> Tensor:
+        """Undo `normalise`: ``float32 [n, c, h, w]``, clamped to [0, 1]."""
+        return _on(self.whitening, str(normalised.device)).pictures(normalised).clamp(0, 1)
+
+
+def load_inputs(experiment: Experiment) -> InlierData:
+    """Load an experiment's InD data, with the whitening where trajectory matching asks for it.
+
+    The whitening is fitted once per training set and kept under `trustdd.store.run.cache_root`.
+
+    Raises:
+        ValueError: the data is not there, or its images are too large to be whitened.
+    """
+    data = load_inliers(experiment)
+    if not (experiment.method == "mtt" and experiment.zca):
+        return data
+    shape = (data.channels, data.image_size, data.image_size)
+    check_whitening(shape)
+    return WhitenedData(data.name, data.train, data.test, data.mean, data.std, _whitening(data))
+
+
+def _whitening(data: InlierData) -> Whitening:
+    images = data.train.images
+    digest = hashlib.blake2b(digest_size=10)
+    for piece in images.split(4096):
+        digest.update(piece.contiguous().numpy().tobytes())
+    path = cache_root() / f"whitening-{digest.hexdigest()}.safetensors"
+    if not path.is_file():
+        fit_whitening(images).save(path)
+    return load_whitening(path)
+
+
+@functools.lru_cache(maxsize=4)
+def _on(whitening: Whitening, device: str) -> Whitening:
+    return whitening.to(torch.device(device))

@@ -1,0 +1,5 @@
+"""The method: the loop over a synthetic set, and one file for each objective."""
+
+import lazy_loader as lazy
+
+__getattr__, __dir__, __all__ = lazy.attach_stub(__name__, __file__)

@@ -1,0 +1,9 @@
+from . import adjoint as adjoint
+from . import experts as experts
+from . import gradient_matching as gradient_matching
+from . import loop as loop
+from . import state as state
+from . import trajectory_matching as trajectory_matching
+from .gradient_matching import gradient_distance as gradient_distance
+from .loop import distill as distill
+from .trajectory_matching import trajectory_loss as trajectory_loss

@@ -1,0 +1,219 @@
+"""The outer loop: one synthetic set, one objective, checkpoints, and the same bytes every time.
+
+Ordinary distillation, OE and POE differ in their data only: without outliers the second set
+of tensors is not there.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from trustdd.data.distilled_set import DistilledSet, initial_set, load_distilled
+from trustdd.data.inliers import InlierData
+from trustdd.data.inputs import load_inputs
+from trustdd.data.outliers import OutlierSource, outlier_source
+from trustdd.distillation.state import Objective, State, snapshot_tensors
+from trustdd.networks.native.library import library
+from trustdd.settings.experiment import Experiment
+from trustdd.store.run import Run, results_root
+from trustdd.students.training import resolve_device
+
+#: shares of the iterations after which a snapshot of the set is kept
+SNAPSHOTS = (0.0, 0.125, 0.25, 0.5, 0.75)
+#: seconds between two checkpoints; where a run resumes does not change what it makes
+CHECKPOINT_SECONDS = 30.0
+
+
+def distill(experiment: Experiment, run: Run | None = None, progress: bool = True) -> DistilledSet:
+    """Distil a training set, and a set of outliers where the experiment asks for one.
+
+    With a `run`, the result and its curves are stored there; a finished run is read, an
+    interrupted one goes on from its last checkpoint and ends in the same bytes.
+
+    Args:
+        experiment: the settings. ``selection="random"`` skips the optimisation of the images,
+            ``outlier_selection="random"`` that of the outliers.
+        run: where to store; its experiment must be this one.
+        progress: show a bar with iteration, both losses and the time left.
+
+    Returns:
+        The distilled set, on the CPU, rounded as it is stored (`DistilledSet.rounded`).
+
+    Raises:
+        ValueError: the data is not there, a class has too few images, or the experiment takes
+            the full training set (there is nothing to distil).
+        FloatingPointError: a loss is no longer finite; the last good checkpoint stays.
+    """
+    if experiment.selection == "full":
+        raise ValueError("selection 'full'; expected distilled or random where a set is distilled")
+    if run is not None and run.experiment.key != experiment.key:
+        raise ValueError(f"run of {run.experiment.key}; expected one of {experiment.key}")
+    if run is not None and run.done("distill"):
+        return load_distilled(run.path("distilled.safetensors"))
+    begun = time.perf_counter()
+    device = resolve_device(experiment.device)
+    data = load_inputs(experiment)
+    source = outlier_source(experiment, data, device)
+    start = initial_set(experiment, data, source)
+    state, before = _resume(experiment, run, start, device)
+    total = _iterations(experiment)
+    if state.iteration < total:
+        # built only now: a finished or random set needs no experts and no compiled code
+        objective = _objective(experiment, data, source, device, run, progress)
+        _loop(objective, state, experiment, run, total, progress, before, begun)
+    finished = (
+        replace(
+            start,
+            images=state.images.detach().cpu(),
+            outliers=None if state.outliers is None else state.outliers.detach().cpu(),
+            student_lr=None if state.student_lr is None else float(state.student_lr),
+        )
+        .rounded()
+        .with_pictures(data)
+    )
+    if run is not None:
+        _store(run, start.rounded(), finished, state, before + time.perf_counter() - begun, device)
+    return finished
+
+
+def _iterations(experiment: Experiment) -> int:
+    return int(experiment.iterations or 0) if _distils(experiment) else 0
+
+
+def _distils(experiment: Experiment) -> bool:
+    """Tell whether images or outliers are to be optimised, or all of them drawn at random."""
+    of_outliers = experiment.outliers != "none" and experiment.outlier_selection == "distilled"
+    return experiment.selection == "distilled" or of_outliers
+
+
+def _objective(
+    experiment: Experiment,
+    data: InlierData,
+    source: OutlierSource | None,
+    device: torch.device,
+    run: Run | None,
+    progress: bool,
+) -> Objective:
+    # imported when needed: a random set needs neither
+    if experiment.method == "mtt":
+        from trustdd.distillation.trajectory_objective import TrajectoryMatching
+
+        results = run.directory.parents[1] if run is not None else results_root() / "unnamed"
+        return TrajectoryMatching(experiment, data, source, device, results, progress)
+    from trustdd.distillation.matching_objective import GradientMatching
+
+    return GradientMatching(experiment, data, source, device)
+
+
+def _resume(
+    experiment: Experiment, run: Run | None, start: DistilledSet, device: torch.device
+) -> tuple[State, float]:
+    """The state to go on from, and the seconds already spent on it."""
+    if run is not None and run.has("checkpoint.safetensors"):
+        tensors = run.read_tensors("checkpoint.safetensors")
+        seconds = float(tensors.pop("seconds"))
+        return State.of(tensors, device), seconds
+    student_lr = None
+    if experiment.method == "mtt" and _distils(experiment):
+        student_lr = torch.tensor(experiment.student_lr, dtype=torch.float32, device=device)
+    outliers = None if start.outliers is None else start.outliers.to(device, copy=True)
+    return State(start.images.to(device, copy=True), outliers, student_lr), 0.0
+
+
+def _loop(
+    objective: Objective,
+    state: State,
+    experiment: Experiment,
+    run: Run | None,
+    total: int,
+    progress: bool,
+    before: float,
+    begun: float,
+) -> None:
+    marks = {round(share * total) for share in SNAPSHOTS}
+    saved = time.perf_counter()
+    bar = tqdm(
+        total=total, initial=state.iteration, desc=experiment.key, disable=not progress, unit="it"
+    )
+    with bar:
+        while state.iteration < total:
+            if state.iteration in marks:
+                state.keep_snapshot()
+            losses = objective.step(state, state.iteration)
+            state.losses.append(losses)
+            state.iteration += 1
+            if any(value in (float("inf"), float("-inf")) for value in losses) or not bool(
+                torch.isfinite(state.images).all()
+            ):
+                raise FloatingPointError(
+                    f"{experiment.key}: diverged at iteration {state.iteration} (losses {losses}); "
+                    "try a smaller lr_images or lr_student_lr; the last good checkpoint is kept"
+                )
+            shown = {"in": losses[0], "out": losses[1]}
+            bar.set_postfix({k: f"{v:.3f}" for k, v in shown.items() if v == v}, refresh=False)
+            bar.update()
+            if run is not None and time.perf_counter() - saved > CHECKPOINT_SECONDS:
+                save_checkpoint(run, state, before + time.perf_counter() - begun)
+                saved = time.perf_counter()
+
+
+def save_checkpoint(run: Run, state: State, seconds: float) -> None:
+    """Write all that a run needs to go on from here; the old checkpoint stays until then."""
+    tensors = {**state.tensors(), "seconds": torch.tensor(seconds, dtype=torch.float64)}
+    run.write_tensors("checkpoint.safetensors", tensors)
+
+
+def _store(
+    run: Run,
+    start: DistilledSet,
+    finished: DistilledSet,
+    state: State,
+    seconds: float,
+    device: torch.device,
+) -> None:
+    finished.save(run.path("distilled.safetensors"))
+    start.save(run.path("initial.safetensors"))
+    steps = range(1, state.iteration + 1)
+    columns = {
+        "iteration": steps,
+        **dict(zip(("loss_in", "loss_out"), _columns(state), strict=True)),
+    }
+    run.write_frame("curves.csv", pd.DataFrame(columns))
+    files = ["distilled.safetensors", "initial.safetensors", "curves.csv"]
+    if state.snapshots:
+        metadata = {"iterations": json.dumps(sorted(state.snapshots))}
+        run.write_tensors("snapshots.safetensors", snapshot_tensors(state.snapshots), metadata)
+        files.append("snapshots.safetensors")
+    run.record("distill", files, seconds, device=device_name(device), **peak_memory(device))
+    run.path("checkpoint.safetensors").unlink(missing_ok=True)
+
+
+def _columns(state: State) -> tuple[list[float], list[float]]:
+    return [a for a, _ in state.losses], [b for _, b in state.losses]
+
+
+def device_name(device: torch.device) -> str:
+    """A device's name as shown on pages: the GPU's model, or ``cpu`` and what computes there."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    compiled = ", compiled passes" if library() is not None else ""
+    return f"cpu, {torch.get_num_threads()} threads{compiled}"
+
+
+def peak_memory(device: torch.device) -> dict[str, int]:
+    """Peak memory of this process, and of the GPU where one is used, in MiB."""
+    import resource
+
+    host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    if device.type == "cuda":
+        return {
+            "peak_memory_mib": host,
+            "peak_gpu_memory_mib": torch.cuda.max_memory_allocated(device) // 2**20,
+        }
+    return {"peak_memory_mib": host}

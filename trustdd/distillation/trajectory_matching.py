@@ -1,0 +1,234 @@
+"""Trajectory matching: a student trained on the synthetic set should land where experts did.
+
+Cazenavette et al., *Dataset Distillation by Matching Training Trajectories*, CVPR 2022,
+Eq. 2: from an expert's parameters θ_start, `student_steps` SGD steps on the synthetic set
+give θ_student; the loss is ``|θ_student − θ_target|² / |θ_start − θ_target|²`` with θ_target
+the same expert some epochs later. TrustDD trains experts and student with
+``CE(InD) + λ · uniform-CE(outliers)``, so the outliers are distilled by the same loss.
+`trustdd.distillation.adjoint` says how its gradient is exact at constant graph memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from trustdd.data import augmentation
+from trustdd.distillation.adjoint import (
+    Course,
+    StudentStep,
+    adjoint_loss,
+    flatten_parameters,
+    unflatten_parameters,
+    unrolled_loss,
+)
+from trustdd.settings.experiment import Experiment
+from trustdd.settings.randomness import stream
+
+MEMORY = {"adjoint": adjoint_loss, "unrolled": unrolled_loss}
+
+
+def trajectory_loss(
+    network: nn.Module,
+    start: Sequence[Tensor],
+    target: Sequence[Tensor],
+    images: Tensor,
+    labels: Tensor,
+    student_lr: Tensor | float,
+    student_steps: int,
+    outliers: Tensor | None = None,
+    outlier_weight: float = 0.5,
+    *,
+    schedule: Sequence[StudentStep] | None = None,
+    memory: str = "adjoint",
+) -> Tensor:
+    """Distance of the student to the target, in units of the expert's own way.
+
+    Args:
+        network: gives the architecture; its own parameters are neither used nor changed. It
+            must be deterministic (no dropout, no running statistics).
+        start: the expert's parameters where the student sets out, in ``parameters()`` order.
+        target: the expert's parameters to arrive at. Start and target are constants.
+        images: synthetic images as the network is fed them, ``[n, c, h, w]``.
+        labels: their classes, ``int64 [n]``.
+        student_lr: the student's learning rate, a number or a tensor of one element.
+        student_steps: SGD steps ≥ 1, without momentum.
+        outliers: synthetic outliers ``[m, c, h, w]``, or ``None``.
+        outlier_weight: λ ≥ 0 of the outliers' uniform cross-entropy.
+        schedule: one `StudentStep` a step (see `draw_schedule`); ``None`` takes the whole set,
+            unaugmented, in every step.
+        memory: ``"adjoint"`` stores the parameter vectors and re-does each step backwards;
+            ``"unrolled"`` keeps every step's graph. Same value, same gradients.
+
+    Returns:
+        A scalar ≥ 0; 1 where the student ends as far from the target as it began.
+        Differentiable, once, with respect to `images`, `outliers` and `student_lr`.
+
+    Raises:
+        ValueError: parameter lists that do not fit the network or equal each other, a schedule
+            of another length, fewer than one step, or an unknown `memory`.
+
+    Source: Cazenavette et al. 2022, Eq. 2 and Algorithm 1.
+    """
+    if memory not in MEMORY:
+        raise ValueError(f"memory {memory!r}; expected one of {', '.join(MEMORY)}")
+    if student_steps < 1:
+        raise ValueError(f"student_steps {student_steps!r}; expected an integer ≥ 1")
+    if schedule is None:
+        schedule = [StudentStep()] * student_steps
+    elif len(schedule) != student_steps:
+        raise ValueError(
+            f"a schedule of {len(schedule)} steps; expected student_steps = {student_steps}"
+        )
+    course = Course(
+        network,
+        outlier_weight,
+        flatten_parameters(network, start),
+        flatten_parameters(network, target),
+        labels,
+        schedule,
+    )
+    if float(course.scale) == 0:
+        raise ValueError("start and target are equal; expected an expert that has moved")
+    rate = torch.as_tensor(student_lr, dtype=course.start.dtype, device=course.start.device)
+    if rate.numel() != 1:
+        raise ValueError(f"student_lr of shape {tuple(rate.shape)}; expected one element")
+    return MEMORY[memory](course, images, outliers, rate)
+
+
+def draw_schedule(
+    student_steps: int,
+    images: Tensor,
+    outliers: Tensor | None,
+    generator: torch.Generator,
+    *,
+    batch: int = 0,
+    strategy: str | None = None,
+) -> list[StudentStep]:
+    """Draw what each student step sees: its batch, and its augmentation.
+
+    Batches are the pieces of one random order after another, so every image is seen once
+    before any is seen twice. Outliers are cut into as many batches an epoch as the images.
+
+    Args:
+        student_steps: how many steps.
+        images: the synthetic images ``[n, c, h, w]``; only shape and device are read.
+        outliers: the synthetic outliers ``[m, c, h, w]``, or ``None``.
+        generator: a CPU generator, for all the draws.
+        batch: images a step; 0, or n and more, takes all.
+        strategy: the augmentation, its operation drawn per step and its parameters per image;
+            ``None`` for none.
+
+    Returns:
+        `student_steps` steps.
+    """
+    pieces = -(-len(images) // batch) if batch else 1
+    image_rows = _batches(student_steps, len(images), pieces, generator, images.device)
+    outlier_rows = image_rows if outliers is None else _batches(
+        student_steps, len(outliers), pieces, generator, outliers.device
+    )  # fmt: skip
+    steps = []
+    for rows, beside in zip(image_rows, outlier_rows, strict=True):
+        augment = _augment(images, rows, strategy, generator)
+        if outliers is None:
+            steps.append(StudentStep(rows, None, augment))
+        else:
+            outlier_augment = _augment(outliers, beside, strategy, generator)
+            steps.append(StudentStep(rows, beside, augment, outlier_augment))
+    return steps
+
+
+def _batches(
+    steps: int, size: int, pieces: int, generator: torch.Generator, device: torch.device
+) -> list[Tensor | None]:
+    if pieces == 1:
+        return [None] * steps
+    batches: list[Tensor | None] = []
+    while len(batches) < steps:
+        # a set smaller than the number of batches is gone through again, so that none is empty
+        rounds = [torch.randperm(size, generator=generator) for _ in range(-(-pieces // size))]
+        batches.extend(torch.cat(rounds).to(device).tensor_split(pieces))
+    return batches[:steps]
+
+
+def _augment(
+    images: Tensor, rows: Tensor | None, strategy: str | None, generator: torch.Generator
+) -> partial[Tensor] | None:
+    if strategy is None:
+        return None
+    channels, height, width = (int(n) for n in images.shape[1:])
+    count = len(images) if rows is None else len(rows)
+    drawn = augmentation.draw(strategy, count, (channels, height, width), generator, False)
+    return partial(augmentation.apply, draw=drawn)
+
+
+class SegmentSource(Protocol):
+    """Expert trajectories that segments can be cut from, such as `trustdd.store.Experts`."""
+
+    def __len__(self) -> int:
+        """How many experts there are."""
+
+    def segment(self, expert: int, start_epoch: int, epochs: int) -> tuple[Tensor, Tensor]:
+        """Parameters ``[p]`` of an expert after `start_epoch` and `epochs` epochs later."""
+
+
+def trajectory_step(
+    experiment: Experiment,
+    network: nn.Module,
+    experts: SegmentSource,
+    images: Tensor,
+    labels: Tensor,
+    student_lr: Tensor,
+    iteration: int,
+    outliers: Tensor | None = None,
+    memory: str = "adjoint",
+) -> Tensor:
+    """The loss of one distillation iteration: a random expert segment, a student on it.
+
+    Expert, start epoch, batches and augmentation are drawn for this iteration from the
+    experiment's seed, so a resumed run draws what an uninterrupted one would have.
+
+    Args:
+        experiment: the settings (`max_start_epoch`, `expert_epochs`, `student_steps`,
+            `synthetic_batch`, `augmentation`, `outlier_weight`).
+        network: the architecture, on the device that computes.
+        experts: where segments are cut from; two parameter vectors are read.
+        images: synthetic images ``[n, c, h, w]``, normalised or whitened.
+        labels: ``int64 [n]``.
+        student_lr: the learned learning rate, one element.
+        iteration: names the draws.
+        outliers: synthetic outliers, or ``None``.
+        memory: see `trajectory_loss`.
+
+    Returns:
+        The loss, a scalar to differentiate with respect to images, outliers and student_lr.
+
+    Raises:
+        FloatingPointError: the student diverged; the message says where and at which rate.
+    """
+    generator = stream(experiment.seed, "trajectory", iteration)
+    count = min(experiment.experts, len(experts))
+    expert = int(torch.randint(count, (), generator=generator))
+    start_epoch = int(torch.randint(int(experiment.max_start_epoch or 1), (), generator=generator))
+    segment = experts.segment(expert, start_epoch, int(experiment.expert_epochs or 1))
+    start, target = (unflatten_parameters(network, v.to(images.device)) for v in segment)
+    student_steps = int(experiment.student_steps or 1)
+    schedule = draw_schedule(
+        student_steps, images, outliers, stream(experiment.seed, "student steps", iteration),
+        batch=int(experiment.synthetic_batch or 0), strategy=experiment.augmentation,
+    )  # fmt: skip
+    loss = trajectory_loss(
+        network, start, target, images, labels, student_lr, student_steps, outliers,
+        experiment.outlier_weight, schedule=schedule, memory=memory,
+    )  # fmt: skip
+    if not bool(torch.isfinite(loss)):
+        raise FloatingPointError(
+            f"{experiment.key}: the student diverged at iteration {iteration} (loss "
+            f"{float(loss.detach()):g}, expert {expert} from epoch {start_epoch}, student_lr "
+            f"{float(student_lr.detach()):.3g}); try a smaller lr_images or lr_student_lr"
+        )
+    return loss

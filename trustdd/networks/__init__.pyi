@@ -1,0 +1,17 @@
+from . import architectures as architectures
+from . import capture as capture
+from . import losses as losses
+from . import memory as memory
+from . import native as native
+from . import passes as passes
+from .architectures import NETWORKS as NETWORKS
+from .architectures import build as build
+from .convnet import ConvNet as ConvNet
+from .convnet import Network as Network
+from .evaluation import MLP as MLP
+from .evaluation import VGG11 as VGG11
+from .evaluation import AlexNet as AlexNet
+from .evaluation import LeNet as LeNet
+from .evaluation import ResNet18 as ResNet18
+from .losses import uniform_cross_entropy as uniform_cross_entropy
+from .passes import Passes as Passes

@@ -1,0 +1,5 @@
+"""What is said: results, comparisons, figures and tables, and how they are written."""
+
+import lazy_loader as lazy
+
+__getattr__, __dir__, __all__ = lazy.attach_stub(__name__, __file__)

@@ -1,0 +1,15 @@
+from . import analysis as analysis
+from . import bundle as bundle
+from . import catalogue as catalogue
+from . import comparison as comparison
+from . import export as export
+from . import figures as figures
+from . import latex as latex
+from . import markup as markup
+from . import naming as naming
+from . import numbers as numbers
+from . import publishing as publishing
+from . import results as results
+from . import show as show
+from . import style as style
+from . import tables as tables

@@ -1,0 +1,120 @@
+"""How far a profile's runs are, what they took, and what they would take by the benchmark."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from trustdd.report.naming import OUTLIERS, setting_name
+from trustdd.report.results import SCORE
+from trustdd.settings.defaults import dataset_defaults
+from trustdd.settings.experiment import Experiment
+from trustdd.store.profiles import Profile
+from trustdd.store.run import Run
+from trustdd.store.stages import MAIN_STAGES, finished
+
+#: the benchmark's setting, and how much of everything its seconds are for
+BENCHMARK = "cifar10"
+IMAGES, STUDENT_STEPS, STUDENT_EPOCHS, EXPERT_IMAGES = 100, 3, 2, 1024
+TRAINING_IMAGES = 50_000
+
+
+def status(profile: Profile, benchmarks: Path | None = None) -> dict[str, Any]:
+    """Say how far a profile is.
+
+    Args:
+        profile: whose runs.
+        benchmarks: the folder of ``speed-cpu.json`` and ``speed-cuda.json``, if any.
+
+    Returns:
+        ``settings``, one for each setting whatever its seed: ``name``, ``planned``, ``done``,
+        ``accuracy`` and ``auroc`` of the finished runs (each a mean over the suite), ``hours`` that
+        they took, and ``expected``: hours of all of them on each device of ``benchmarks``.
+    """
+    speeds = {}
+    for device in ("cpu", "cuda"):
+        path = benchmarks / f"speed-{device}.json" if benchmarks else None
+        if path is not None and path.is_file():
+            speeds[device] = json.loads(path.read_text(encoding="utf-8"))["settings"]
+    settings: dict[str, dict[str, Any]] = {}
+    counted: set[str] = set()
+    for group, experiments in profile.groups.items():
+        for experiment in experiments:
+            if experiment.key in counted:  # in an earlier group as well
+                continue
+            counted.add(experiment.key)
+            name = _name(group, experiment)
+            entry = settings.setdefault(
+                name, {"name": name, "planned": 0, "done": 0, "accuracy": [], "auroc": [],
+                       "hours": 0.0, "expected": {}},
+            )  # fmt: skip
+            entry["planned"] += 1
+            for device, report in speeds.items():
+                hours = expected_hours(experiment, report)
+                if hours is not None:
+                    entry["expected"][device] = entry["expected"].get(device, 0.0) + hours
+            run = Run.of(experiment, profile.name)
+            if all(finished(run, stage) for stage in MAIN_STAGES):
+                frame = run.read_frame("report.csv")
+                entry["done"] += 1
+                entry["accuracy"].append(float(frame["accuracy"].iloc[0]))
+                entry["auroc"].append(float(frame.loc[frame["score"] == SCORE, "auroc"].mean()))
+                entry["hours"] += _seconds(run) / 3600
+    return {"profile": profile.name, "benchmarks": list(speeds), "settings": [*settings.values()]}
+
+
+def _name(group: str, experiment: Experiment) -> str:
+    kind = "" if group in ("main", "mtt") else f" ({group.replace('_', ' ')})"
+    if experiment.selection == "full":
+        return f"{experiment.dataset}, full data, {OUTLIERS[experiment.outliers]}"
+    return f"{setting_name(experiment)}, {OUTLIERS[experiment.outliers]}{kind}"
+
+
+def _seconds(run: Run) -> float:
+    return sum(float(stage.get("seconds", 0.0)) for stage in run.manifest().values())
+
+
+def expected_hours(experiment: Experiment, speeds: Mapping[str, Any]) -> float | None:
+    """Estimate what an experiment takes, from the benchmark at CIFAR-10, IPC 10, width 128.
+
+    Everything that passes through the network counts by its images: of a matching step the real
+    ones, which are its bulk, and of an epoch or a student step the synthetic ones. The experts of
+    trajectory matching are counted in full, though experiments may share them.
+
+    Args:
+        experiment: the settings.
+        speeds: ``settings`` of a report of ``benchmarks/speed.py``.
+
+    Returns:
+        Hours; ``None`` where the benchmark has not this setting: another dataset, width or size.
+    """
+    facts = dataset_defaults(BENCHMARK)
+    same = (experiment.dataset, experiment.width, experiment.image_size) == (
+        BENCHMARK, facts.width, facts.image_size,
+    )  # fmt: skip
+    if not same or BENCHMARK not in speeds:
+        return None
+    parts = {
+        row["part"].split(",")[0]: row["seconds"]["ours"] for row in speeds[BENCHMARK]["parts"]
+    }
+    beside = experiment.outliers != "none"
+    # the benchmark's epochs and student steps are of images and as many outliers
+    share = experiment.ipc * 10 / IMAGES * (1.0 if beside else 0.5)
+    student = parts["student"] / STUDENT_EPOCHS * share * experiment.training_epochs
+    seconds = student
+    iterations = int(experiment.iterations or 0)
+    if experiment.selection != "distilled":
+        return seconds / 3600
+    if experiment.method == "mtt":
+        step = parts["trajectory step"] / STUDENT_STEPS * share
+        seconds += iterations * int(experiment.student_steps or 0) * step
+        epochs = int(experiment.max_start_epoch or 0) + int(experiment.expert_epochs or 0)
+        epoch = parts["expert"] * TRAINING_IMAGES / EXPERT_IMAGES * (1 + beside)
+        return (seconds + experiment.experts * epochs * epoch) / 3600
+    real = int(experiment.real_batch or 0) / facts.real_batch
+    matching = parts["matching step"] * real * (1 + beside)
+    inner = parts["inner loop"] * share * int(experiment.inner_loops or 0)
+    outer = int(experiment.outer_loops or 0)
+    return (seconds + iterations * (outer * matching + (outer - 1) * inner)) / 3600

@@ -1,0 +1,87 @@
+"""A revision bundle: every figure, table and number of a profile in one zip, with a manifest.
+
+The bytes depend on the files alone: entries are sorted and carry one date, so two bundles of the
+same artefacts are equal, and a revision differs where its results do.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+from trustdd.report.results import MissingArtefacts
+from trustdd.store.profiles import Profile, load_profile
+from trustdd.store.run import atomic_path, results_root, sha256
+
+#: of every entry: the earliest that a zip can hold
+DATE = (1980, 1, 1, 0, 0, 0)
+FOLDERS = ("figures", "tables")
+NUMBERS = ("numbers.json", "numbers.tex")
+
+
+def bundle_files(profile: Profile) -> dict[str, Path]:
+    """Return what a profile's bundle holds: name in the zip → file.
+
+    Raises:
+        MissingArtefacts: nothing was made yet.
+    """
+    folder = results_root() / profile.name
+    files = [p for name in FOLDERS for p in sorted((folder / name).glob("*"))]
+    files = [p for p in files if p.is_file() and not p.name.startswith(".")]
+    files += [folder / name for name in NUMBERS if (folder / name).is_file()]
+    if not files:
+        command = f"make figures PROFILE={profile.name}"
+        raise MissingArtefacts(
+            f"profile '{profile.name}': no figure or table is stored; make them with: {command}",
+            (), command,
+        )  # fmt: skip
+    found = {str(path.relative_to(folder)): path for path in files}
+    return {**found, "profile.yaml": profile.path}
+
+
+def write_bundle(profile: str | Path | Profile, target: Path | None = None) -> Path:
+    """Write a profile's bundle.
+
+    Args:
+        profile: the profile.
+        target: the zip; ``results/PROFILE/trustdd-PROFILE.zip`` by default.
+
+    Returns:
+        The zip. Its ``manifest.json`` lists every file with its SHA-256 and, for figures and
+        tables, title, finding, seeds, commit and the command that makes it again.
+
+    Raises:
+        ValueError: no such profile.
+        MissingArtefacts: nothing was made yet.
+    """
+    chosen = profile if isinstance(profile, Profile) else load_profile(profile)
+    files = bundle_files(chosen)
+    target = target or results_root() / chosen.name / f"trustdd-{chosen.name}.zip"
+    manifest = {
+        "profile": chosen.name,
+        "description": chosen.description,
+        "entries": [_entry(path) for path in files.values() if _is_record(path)],
+        "files": {name: sha256(path) for name, path in files.items()},
+    }
+    listing = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
+    with atomic_path(target) as partial, zipfile.ZipFile(partial, "w") as packed:
+        for name, content in [
+            ("manifest.json", listing.encode()),
+            *((name, path.read_bytes()) for name, path in sorted(files.items())),
+        ]:
+            facts = zipfile.ZipInfo(f"trustdd-{chosen.name}/{name}", DATE)
+            facts.compress_type = zipfile.ZIP_DEFLATED
+            facts.external_attr = 0o644 << 16
+            packed.writestr(facts, content)
+    return target
+
+
+def _is_record(path: Path) -> bool:
+    return path.suffix == ".json" and path.parent.name in FOLDERS
+
+
+def _entry(path: Path) -> dict[str, object]:
+    record = json.loads(path.read_text(encoding="utf-8"))
+    wanted = ("id", "title", "finding", "seeds", "commit", "command")
+    return {name: record[name] for name in wanted if name in record}

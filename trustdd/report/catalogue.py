@@ -1,0 +1,355 @@
+"""The catalogue's machinery: what an entry is, how one is made, exported and shown.
+
+`trustdd.report.figures` and `trustdd.report.tables` are each a list of entries and a `Catalogue`
+over it; the functions that draw are imported only when an entry is made.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import difflib
+import importlib
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from trustdd.report import style
+from trustdd.report.comparison import seeds_text
+from trustdd.report.export import (
+    MadeFigure,
+    MadeTable,
+    describe,
+    destination,
+    kept_files,
+    write_figure,
+    write_table,
+)
+from trustdd.report.results import (
+    BUDGET_COLUMNS,
+    MissingArtefacts,
+    Results,
+    profile_of,
+    require,
+    seeds_of,
+)
+from trustdd.settings.validation import MissingData
+from trustdd.store.profiles import Profile, load_profile
+from trustdd.store.run import Run
+
+if TYPE_CHECKING:
+    from trustdd.settings.experiment import Experiment
+
+MIME = "application/vnd.trustdd.entry+json"
+Made = TypeVar("Made", MadeFigure, MadeTable)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One figure or table of the catalogue.
+
+    Attributes:
+        id: as in the catalogue, ``fig02`` or ``tab03``; stable.
+        title: what it is about; what it *finds* is computed when it is made.
+        groups: the profile's groups it is made from; none for what needs no experiment.
+        page: the page of the book it stands on.
+        maker: the function that makes it, ``"module:function"`` inside the package's folder.
+        also: groups that enter too where the profile has them; ``"*"`` is every group.
+        files: what each run must hold; none where settings and data suffice.
+        optional: what enters too where it is there.
+        width: ``"column"`` or ``"page"``, of a figure.
+        datasets: it takes only experiments on these; on any where empty.
+        methods: it takes only experiments by these; by any where empty.
+        experts: it is made from the runs' stored experts.
+        data: it reads the dataset itself.
+    """
+
+    id: str
+    title: str
+    groups: tuple[str, ...]
+    page: str
+    maker: str
+    also: tuple[str, ...] = ()
+    files: tuple[str, ...] = ("report.csv",)
+    optional: tuple[str, ...] = ()
+    width: str = "page"
+    datasets: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()
+    experts: bool = False
+    data: bool = False
+
+    @property
+    def stored(self) -> bool:
+        """Whether it is made from what runs stored, rather than from settings and data alone."""
+        return self.experts or bool(self.files)
+
+    def takes(self, experiment: Experiment) -> bool:
+        """Tell whether an experiment is on its datasets and by its methods."""
+        on = not self.datasets or experiment.dataset in self.datasets
+        return on and (not self.methods or experiment.method in self.methods)
+
+    def groups_of(self, profile: Profile) -> tuple[str, ...]:
+        """Return the groups it is made from under a profile, the optional ones last."""
+        optional = profile.groups if "*" in self.also else self.also
+        wanted = (*self.groups, *(g for g in optional if g in profile.groups))
+        return tuple(dict.fromkeys(wanted))
+
+    def made_from(self, profile: Profile) -> bool:
+        """Tell whether a profile holds experiments for each group that it needs."""
+        return set(self.groups) <= set(profile.groups) and all(
+            any(self.takes(e) for e in profile.group(group)) for group in self.groups
+        )
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An exported entry: its record and files, and how a notebook displays it.
+
+    Attributes:
+        record: the provenance record, as in the entry's JSON file.
+        files: suffix → path of each file written.
+        html: a table's HTML; empty for a figure.
+    """
+
+    record: dict[str, Any]
+    files: dict[str, Path]
+    html: str = ""
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        bundle: dict[str, Any] = {MIME: self.record}
+        if "png" in self.files:
+            png = base64.b64encode(self.files["png"].read_bytes()).decode("ascii")
+            bundle |= {"image/png": png, "text/plain": self.record["alt"]}
+        else:
+            bundle |= {"text/html": self.html, "text/plain": self.record["caption"]}
+        return bundle
+
+
+class Catalogue(Generic[Made]):
+    """A list of entries of one kind, and what can be done with each.
+
+    Attributes:
+        kind: ``"figure"`` or ``"table"``.
+        package: where the entries' makers live.
+        entries: id → entry, in the catalogue's order.
+    """
+
+    def __init__(self, kind: str, package: str, entries: Sequence[Entry]) -> None:
+        self.kind = kind
+        self.package = package
+        self.entries = {entry.id: entry for entry in entries}
+
+    def find(self, entry_id: str) -> Entry:
+        """Return an entry by id.
+
+        Raises:
+            ValueError: no such id; the message offers the nearest ones and lists all.
+        """
+        if entry_id in self.entries:
+            return self.entries[entry_id]
+        # fig2 means fig02, which by letters is no nearer than fig12
+        padded = re.sub(r"(?<=[a-z])(\d)$", r"0\1", str(entry_id).lower())
+        close = difflib.get_close_matches(str(entry_id), self.entries, n=3)
+        near = list(dict.fromkeys([e for e in (padded,) if e in self.entries] + close))[:3]
+        hint = f"; nearest: {', '.join(near)}" if near else ""
+        raise ValueError(
+            f"{self.kind} '{entry_id}'{hint}; expected one of {', '.join(self.entries)}"
+        )
+
+    def make(
+        self,
+        entry_id: str,
+        runs: Sequence[Run],
+        *,
+        width: str | float | None = None,
+        profile: str | None = None,
+    ) -> Made:
+        """Make one entry from runs, without writing anything.
+
+        Args:
+            entry_id: the entry.
+            runs: finished runs of the entry's groups, in one list; the entry sorts them by
+                their settings.
+            width: of a figure: ``"column"``, ``"page"`` or inches; by default the entry's own.
+            profile: named in its mark; by default the one that the runs are stored under.
+
+        Raises:
+            ValueError: unknown id or impossible width.
+            MissingArtefacts: a run lacks a file that the entry is made from, or the runs do not
+                hold a setting that it compares.
+        """
+        entry = self.find(entry_id)
+        shown_profile = profile or profile_of(runs)
+        maker = self.maker(entry)
+        with self._named(entry), style.applied():
+            runs = require(runs, entry.files, shown_profile)
+            if self.kind == "table":
+                made = maker(runs)
+            else:
+                made = maker(runs, style.width_in_inches(width or entry.width))
+            if isinstance(made, MadeTable):
+                return made.with_note(f"Profile: {shown_profile}.")  # type: ignore[return-value]
+            seeds = _seeds_mark(entry, made, runs)
+            style.finish(made.figure, f"profile: {shown_profile}{seeds}")
+        return made
+
+    def available(self, profile: Profile) -> list[str]:
+        """Return the ids of the entries that a profile holds the experiments for."""
+        return [name for name, entry in self.entries.items() if entry.made_from(profile)]
+
+    def maker(self, entry: Entry) -> Callable[..., Made]:
+        """Return the function that makes an entry."""
+        module, _, function = entry.maker.partition(":")
+        found: Callable[..., Made] = getattr(
+            importlib.import_module(f"{self.package}.{module}"), function
+        )
+        return found
+
+    def collect(self, entry_id: str, profile: str | Path | Profile) -> list[Run]:
+        """Return the profile's own runs for an entry.
+
+        Raises:
+            MissingArtefacts: experiments are missing; the message says how to make them.
+        """
+        entry = self.find(entry_id)
+        results = Results(profile)
+        with self._named(entry):
+            groups = entry.groups_of(results.profile)
+            planned = [r for r in results.planned(*groups) if entry.takes(r.experiment)]
+            if "*" not in entry.also:
+                own = [r for r in results.planned(*entry.groups) if entry.takes(r.experiment)]
+                planned = _at_one_budget(planned, len(own))
+            if groups and not planned:
+                raise MissingArtefacts(
+                    f"profile '{results.profile.name}' has no experiments on "
+                    f"{' or '.join(entry.datasets or ('any dataset',))} by "
+                    f"{' or '.join(entry.methods or ('any method',))}", (), "",
+                )  # fmt: skip
+            return require(planned, entry.files, results.name)
+
+    @contextlib.contextmanager
+    def _named(self, entry: Entry) -> Iterator[None]:
+        """Say which entry it is that lacks artefacts."""
+        try:
+            yield
+        except MissingArtefacts as error:
+            text = f"{self.kind} {entry.id}: {error}"
+            raise MissingArtefacts(text, error.experiments, error.command) from None
+
+    def show(
+        self,
+        entry_id: str,
+        runs: Sequence[Run | Experiment] | None = None,
+        profile: str | Path | Profile = "quick",
+        *,
+        width: str | float | None = None,
+    ) -> Shown:
+        """Make an entry, export it in all formats, and return what a notebook displays.
+
+        Runs of the profile's own groups make the profile's entry, in ``results/PROFILE/figures``
+        or ``…/tables``; any others make a variant beside it, ``results/PROFILE/variants/HASH``.
+
+        Args:
+            entry_id: the entry.
+            runs: as for `make`, or experiments, whose runs are looked up; by default the
+                profile's own.
+            profile: a profile, its name, or the path of its file.
+            width: of a figure, as for `make`.
+
+        Raises:
+            ValueError: unknown id or profile.
+            MissingArtefacts: experiments are missing; the message says how to make them.
+                So are images of a dataset that is not here, a `ValueError`. Neither is raised of a
+                published entry that was kept as it was made, at its own width.
+        """
+        entry = self.find(entry_id)
+        chosen = profile if isinstance(profile, Profile) else load_profile(profile)
+        # the profile's own entry is made from all its groups, whichever of them were passed
+        given = [r if isinstance(r, Run) else Run.of(r, chosen.name) for r in runs or ()]
+        own = runs is None or _are_own(given, entry, chosen)
+        try:
+            shown = self.collect(entry_id, chosen) if own else given
+            made = self.make(entry_id, shown, width=width, profile=chosen.name)
+        except (MissingArtefacts, MissingData):
+            kept = self._kept(entry, chosen.name, given, own)
+            if kept is None or not self._has_width(entry, width):
+                raise
+            return kept
+        place = destination(self.kind, chosen.name, shown, own)
+        stem = entry.id
+        if width is not None and not self._has_width(entry, width):
+            stem += f"-{style.width_in_inches(width):.2f}in"
+        record = describe(
+            self.kind, entry, self.maker(entry), made, shown, chosen.name,
+            place / f"{stem}.json", own=own,
+        )  # fmt: skip
+        if isinstance(made, MadeFigure):
+            with style.applied():
+                files = write_figure(made, place, stem, record)
+            return Shown(record, files)
+        files = write_table(made, place, stem, record)
+        return Shown(record, files, files["html"].read_text(encoding="utf-8"))
+
+    def _has_width(self, entry: Entry, width: str | float | None) -> bool:
+        """Whether a width that is asked for is the entry's own, as it was published."""
+        if self.kind != "figure" or width is None:
+            return True
+        return style.width_in_inches(width) == style.width_in_inches(entry.width)
+
+    def _kept(self, entry: Entry, profile: str, runs: Sequence[Run], own: bool) -> Shown | None:
+        """An entry as it was published, where the data or the files behind it are not here."""
+        place = destination(self.kind, profile, runs, own)
+        files = kept_files(entry.id, profile, place, own)
+        if not files:
+            return None
+        record = json.loads(files["json"].read_text(encoding="utf-8"))
+        html = files["html"].read_text(encoding="utf-8") if "html" in files else ""
+        return Shown(record, {k: path for k, path in files.items() if k != "json"}, html)
+
+
+def _seeds_mark(entry: Entry, made: MadeFigure, runs: Sequence[Run]) -> str:
+    if not runs or not entry.stored:
+        return ""
+    if len(made.seeds) == 1:
+        return f" · seed {made.seeds[0]}"
+    return f" · {seeds_text(len(made.seeds or seeds_of(runs)))}"
+
+
+def _at_one_budget(runs: list[Run], own: int) -> list[Run]:
+    """Leave out optional runs that were given more or less computing than the entry's own.
+
+    An ablation at a small budget would otherwise stand in one table with the main runs.
+
+    Args:
+        runs: the entry's own runs first, then those of optional groups.
+        own: how many are its own.
+    """
+    budgets: dict[tuple[str, ...], tuple[Any, ...]] = {}
+    kept = []
+    for place, run in enumerate(runs):
+        experiment = run.experiment
+        kind = (experiment.dataset, experiment.method, experiment.selection)
+        budget = tuple(getattr(experiment, name) for name in BUDGET_COLUMNS)
+        if place < own or budgets.setdefault(kind, budget) == budget:
+            kept.append(run)
+            budgets.setdefault(kind, budget)
+    return kept
+
+
+def _are_own(runs: Sequence[Run], entry: Entry, profile: Profile) -> bool:
+    """Tell whether runs are those of the profile's groups for an entry.
+
+    What is made from settings alone counts as the profile's own from any of its runs.
+    """
+
+    def settings(experiments: Iterable[Experiment]) -> set[str]:
+        return {repr(sorted(e.to_dict().items())) for e in experiments}
+
+    given = settings(run.experiment for run in runs)
+    if not set(entry.groups) <= set(profile.groups):
+        return False
+    planned = settings(e for g in entry.groups for e in profile.group(g) if entry.takes(e))
+    return given == planned or (not entry.stored and given <= planned)

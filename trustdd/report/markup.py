@@ -1,0 +1,212 @@
+"""A table's content, and how it reads as HTML, Markdown and plain text.
+
+LaTeX is written by `trustdd.report.latex`.
+
+Cells hold values, not strings with markup: each rendering escapes text for itself, sets the
+best value of a comparison in bold, and writes mean ± standard deviation its own way.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+import pandas as pd
+
+from trustdd.report.comparison import signed
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A measured value with its spread over seeds.
+
+    Attributes:
+        mean: the value.
+        std: standard deviation over seeds; NaN where there is one seed, or no spread to show.
+        best: whether it is the best of those it is compared with.
+        scale: factor for display; 100 shows a share as percent.
+        digits: after the decimal point.
+        sign: show ``+`` too, as for differences.
+        interval: lower and upper end, shown in brackets in place of the spread.
+    """
+
+    mean: float
+    std: float = float("nan")
+    best: bool = False
+    scale: float = 100.0
+    digits: int = 1
+    sign: bool = False
+    interval: tuple[float, float] | None = None
+
+    def number(self, value: float) -> str:
+        """Return one number as shown."""
+        scaled = self.scale * value
+        if self.sign:
+            return signed(scaled, self.digits)
+        return f"{scaled:,.{self.digits}f}".replace("-", "−")
+
+    @property
+    def spread(self) -> str:
+        """What follows the mean: `` ± 0.3``, `` [1.2, 3.4]`` or nothing."""
+        if self.interval is not None and np.isfinite(self.interval).all():
+            low, high = (self.number(end) for end in self.interval)
+            return f" [{low}, {high}]"
+        if not np.isfinite(self.std):
+            return ""
+        return f" ± {self.scale * self.std:,.{self.digits}f}"
+
+
+@dataclass(frozen=True)
+class Section:
+    """A row that spans the table and names the rows below it."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Code:
+    """A cell of program text: a name, a path or a command."""
+
+    text: str
+
+
+Cell = str | int | Measured | Code | None
+Row = Section | tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its head, the group of columns it belongs to, and whether it holds numbers."""
+
+    name: str
+    group: str = ""
+    numeric: bool = False
+
+    @property
+    def flat(self) -> str:
+        """Head and group in one line, for renderings without grouped heads."""
+        return f"{self.group} · {self.name}" if self.group else self.name
+
+
+def mark_best(row: Sequence[Measured | None], smaller: bool = False) -> list[Measured | None]:
+    """Mark the best of some measured cells, as shown: equal to the last digit counts as best.
+
+    Cells are left unmarked where there is nothing to compare with.
+    """
+    from dataclasses import replace
+
+    means = [c.mean for c in row if c is not None and np.isfinite(c.mean)]
+    if len(means) < 2:
+        return list(row)
+    best = min(means) if smaller else max(means)
+    return [c if c is None else replace(c, best=c.number(c.mean) == c.number(best)) for c in row]
+
+
+# -- plain text and frame -----------------------------------------------------------------------
+
+
+def plain(cell: Cell) -> str:
+    """Return a cell as plain text."""
+    if cell is None:
+        return ""
+    if isinstance(cell, Measured):
+        return "–" if not np.isfinite(cell.mean) else cell.number(cell.mean) + cell.spread
+    return cell.text if isinstance(cell, Code) else str(cell)
+
+
+def as_frame(columns: Sequence[Column], rows: Sequence[Row]) -> pd.DataFrame:
+    """Return the table as a frame of plain text; a section's text fills its first cell."""
+    empty = [""] * (len(columns) - 1)
+    body = [
+        [row.text, *empty] if isinstance(row, Section) else [plain(cell) for cell in row]
+        for row in rows
+    ]
+    return pd.DataFrame(body, columns=[column.flat for column in columns])
+
+
+# -- Markdown -----------------------------------------------------------------------------------
+
+
+def _markdown_text(text: str) -> str:
+    for character in "\\`*_[]<>|$":
+        text = text.replace(character, f"\\{character}")
+    return text
+
+
+def _markdown_cell(cell: Cell) -> str:
+    if isinstance(cell, Code):
+        return f"`{cell.text}`" if cell.text else ""
+    text = _markdown_text(plain(cell))
+    if isinstance(cell, Measured) and cell.best:
+        mean = _markdown_text(cell.number(cell.mean))
+        return f"**{mean}**" + _markdown_text(cell.spread)
+    return text
+
+
+def markdown(columns: Sequence[Column], rows: Sequence[Row]) -> str:
+    """Return a pipe table of inline Markdown; sections are rows in italics."""
+    lines = [
+        [_markdown_text(column.flat) for column in columns],
+        ["---:" if column.numeric else ":---" for column in columns],
+    ]
+    for row in rows:
+        if isinstance(row, Section):
+            lines.append([f"*{_markdown_text(row.text)}*", *[""] * (len(columns) - 1)])
+        else:
+            lines.append([_markdown_cell(cell) for cell in row])
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+# -- HTML ---------------------------------------------------------------------------------------
+
+
+def _html_cell(cell: Cell) -> str:
+    if isinstance(cell, Code):
+        return f"<code>{html.escape(cell.text)}</code>"
+    if isinstance(cell, Measured) and cell.best:
+        return f"<strong>{html.escape(cell.number(cell.mean))}</strong>{html.escape(cell.spread)}"
+    return html.escape(plain(cell))
+
+
+def html_table(
+    columns: Sequence[Column], rows: Sequence[Row], caption: str, identifier: str
+) -> str:
+    """Return an HTML fragment: one ``<table>`` with its caption, heads and scopes."""
+    out = [f'<table class="trustdd-table" id="{html.escape(identifier)}">']
+    out += [f"<caption>{html.escape(caption)}</caption>", "<thead>"]
+    spans = group_spans(columns)
+    if spans:
+        cells = [
+            f'<th scope="colgroup" colspan="{width}">{html.escape(group)}</th>'
+            if group
+            else f'<td colspan="{width}"></td>'
+            for group, width in spans
+        ]
+        out.append(f"<tr>{''.join(cells)}</tr>")
+    align = [' style="text-align:right"' if c.numeric else "" for c in columns]
+    heads = [
+        f'<th scope="col"{a}>{html.escape(c.name)}</th>'
+        for c, a in zip(columns, align, strict=True)
+    ]
+    out += [f"<tr>{''.join(heads)}</tr>", "</thead>", "<tbody>"]
+    for row in rows:
+        if isinstance(row, Section):
+            out.append(
+                f'<tr><th scope="rowgroup" colspan="{len(columns)}">'
+                f"{html.escape(row.text)}</th></tr>"
+            )
+            continue
+        first = f'<th scope="row">{_html_cell(row[0])}</th>'
+        rest = [f"<td{a}>{_html_cell(c)}</td>" for c, a in zip(row[1:], align[1:], strict=True)]
+        out.append(f"<tr>{first}{''.join(rest)}</tr>")
+    return "\n".join([*out, "</tbody>", "</table>"]) + "\n"
+
+
+def group_spans(columns: Sequence[Column]) -> list[tuple[str, int]]:
+    """Neighbouring columns of one group, and how many; empty where no column has a group."""
+    if not any(column.group for column in columns):
+        return []
+    return [(group, len(list(members))) for group, members in groupby(columns, lambda c: c.group)]

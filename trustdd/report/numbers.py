@@ -1,0 +1,124 @@
+"""The numbers that prose quotes: computed from stored runs, for the book and for a paper.
+
+``numbers.json`` is what the book's pages read, ``numbers.tex`` holds a LaTeX macro for each.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from trustdd.report import latex
+from trustdd.report.comparison import Difference, paired_difference, percent, seeds_text, signed
+from trustdd.report.results import (
+    METRICS,
+    MissingArtefacts,
+    Results,
+    one_setting,
+    reports,
+    seeds_of,
+    summary,
+)
+from trustdd.store.profiles import Profile
+from trustdd.store.run import Run, write_json, write_text
+
+Number = float | int | str
+#: groups whose numbers are quoted beside the main ones
+FURTHER_GROUPS = ("mtt", "ablation_ipc", "random_images", "full_data")
+
+_DIGITS = dict(
+    zip(
+        "0123456789",
+        ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine"),
+        strict=True,
+    )
+)
+
+
+def numbers(results: Results) -> dict[str, Number]:
+    """Compute every number that the book's prose may quote.
+
+    Returns:
+        Key → value, for the group ``main`` and those of `FURTHER_GROUPS` that the profile has, each
+        by its first dataset, method and IPC. For every outlier mode: ``main.MODE.MEASURE``, the
+        mean over seeds of the suite mean, in [0, 1]; ``…_std``, its standard deviation; and, beside
+        ordinary distillation, ``main.MODE.MEASURE_gain``, the paired difference as text. The
+        setting itself is ``main.dataset``, ``main.method``, ``main.ipc``, ``main.seeds`` and so on.
+
+    Raises:
+        MissingArtefacts: runs of the group ``main`` are not there.
+    """
+    found: dict[str, Number] = {"profile": results.profile.name}
+    found |= _of_group("main", results.runs("main"))
+    for group in FURTHER_GROUPS:
+        if group in results.profile.groups:
+            with contextlib.suppress(MissingArtefacts):
+                found |= _of_group(group, results.runs(group))
+    return found
+
+
+def _of_group(group: str, members: Sequence[Run]) -> dict[str, Number]:
+    runs = one_setting(members)
+    frame = summary(runs)
+    experiment = runs[0].experiment
+    found: dict[str, Number] = {
+        f"{group}.dataset": experiment.dataset,
+        f"{group}.method": experiment.method.upper(),
+        f"{group}.ipc": experiment.ipc,
+        f"{group}.iterations": int(experiment.iterations or 0),
+        f"{group}.seeds": seeds_text(len(seeds_of(runs))),
+        f"{group}.ood_sets": int(reports(runs)["ood"].nunique()),
+        f"{group}.test_images": int(reports(runs)["n_in"].iloc[0]),
+    }
+    modes = {str(mode): part for mode, part in frame.groupby("outliers", sort=False)}
+    for mode, part in modes.items():
+        for measure in (*METRICS, "accuracy"):
+            name = f"{group}.{mode}.{measure}"
+            found[name] = float(part[measure].mean())
+            if len(part) > 1:
+                found[f"{name}_std"] = float(part[measure].std(ddof=1))
+            if mode != "none" and "none" in modes:
+                found[f"{name}_gain"] = in_words(paired_difference(part, modes["none"], measure))
+    return found
+
+
+def in_words(gain: Difference) -> str:
+    """A difference for a sentence: ``+5.9 points, 95% CI +5.0 to +6.8``."""
+    text = f"{signed(100 * gain.mean)} points"
+    if gain.seeds < 2:
+        return text
+    return f"{text}, 95% CI {signed(100 * gain.low)} to {signed(100 * gain.high)}"
+
+
+def write_numbers(profile: str | Path | Profile) -> Path:
+    """Write ``results/PROFILE/numbers.json``, keys sorted, and ``numbers.tex``; see `numbers`.
+
+    Returns:
+        The path of the JSON.
+    """
+    results = Results(profile)
+    found = numbers(results)
+    write_text(results.folder / "numbers.tex", macros(found))
+    return write_json(results.folder / "numbers.json", found)
+
+
+def macros(found: Mapping[str, Number]) -> str:
+    r"""Return a LaTeX macro for every number, in the order of their keys.
+
+    ``main.poe.auroc`` becomes ``\trustddMainPoeAuroc``; digits in a key are spelt out, since a
+    macro's name has none. Shares in [0, 1] read as percent with one decimal.
+    """
+    lines = [f"% Numbers of profile {found.get('profile', '?')}; \\input this file once."]
+    for key in sorted(found):
+        value = found[key]
+        shown = percent(value) if isinstance(value, float) else str(value)
+        lines.append(rf"\newcommand{{\{macro_name(key)}}}{{{latex.escape(shown)}}}")
+    return "\n".join(lines) + "\n"
+
+
+def macro_name(key: str) -> str:
+    """The macro of a key: ``main.poe.fpr95_std`` → ``trustddMainPoeFprNineFiveStd``."""
+    words = re.findall(r"[A-Za-z]+|\d", key)
+    return "trustdd" + "".join(_DIGITS.get(word, word[:1].upper() + word[1:]) for word in words)

@@ -1,0 +1,5 @@
+"""What is asked: an experiment, its published defaults, and how it is checked."""
+
+import lazy_loader as lazy
+
+__getattr__, __dir__, __all__ = lazy.attach_stub(__name__, __file__)

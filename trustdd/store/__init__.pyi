@@ -1,0 +1,9 @@
+from . import expert_store as expert_store
+from . import profiles as profiles
+from . import run as run
+from . import source_hash as source_hash
+from . import stages as stages
+from .expert_store import Experts as Experts
+from .profiles import Profile as Profile
+from .profiles import load_profile as load_profile
+from .run import Run as Run

@@ -1,0 +1,238 @@
+"""Stored expert trajectories: where they are, which are there, and reading a snapshot of one.
+
+One safetensors file per expert: its parameters after every epoch as one matrix, and its curves.
+`trustdd.distillation.experts` trains them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import fcntl
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, overload
+
+import pandas as pd
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from trustdd.settings.experiment import Experiment
+from trustdd.store.run import provenance, read_tensors, sha256, write_json
+
+FORMAT = "trustdd-expert-1"
+
+#: what an expert depends on
+EXPERT_FIELDS = (
+    "dataset", "image_size", "width", "depth", "seed", "zca", "outliers", "outlier_pool",
+    "corruptions", "outlier_weight", "expert_lr", "expert_batch", "expert_augmentation",
+    "precision",
+)  # fmt: skip
+
+
+def experts_key(experiment: Experiment) -> str:
+    """A readable, unique name for the experts of an experiment: ``digits-poe-seed0-1a2b3c4d``."""
+    text = json.dumps(expert_settings(experiment), sort_keys=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    return f"{experiment.dataset}-{experiment.outliers}-seed{experiment.seed}-{digest}"
+
+
+def expert_settings(experiment: Experiment) -> dict[str, object]:
+    """Return the fields that an expert depends on, as JSON types."""
+    values = experiment.to_dict()
+    return {name: values[name] for name in EXPERT_FIELDS}
+
+
+def experts_directory(experiment: Experiment, profile_directory: Path) -> Path:
+    """Return where the experts of an experiment are kept: ``results/PROFILE/experts/KEY``."""
+    return profile_directory / "experts" / experts_key(experiment)
+
+
+@dataclass(frozen=True)
+class ExpertTrajectory:
+    """One stored expert; what is asked for is read from disk, a snapshot at a time.
+
+    Attributes:
+        path: ``expert-NNN.safetensors``.
+        index: its number NNN.
+    """
+
+    path: Path
+    index: int
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs it was trained; it has one snapshot more."""
+        return stored_epochs(self.path)
+
+    def snapshot(self, epoch: int) -> Tensor:
+        """Return all parameters after `epoch` epochs, ``float32 [p]``; 0 is the fresh network.
+
+        Raises:
+            ValueError: the expert was not trained so far.
+        """
+        with safe_open(self.path, framework="pt") as file:
+            rows = file.get_slice("parameters")
+            if not 0 <= epoch < rows.get_shape()[0]:
+                raise ValueError(
+                    f"epoch {epoch} of {self.path.name}; expected 0 to {rows.get_shape()[0] - 1}"
+                )
+            return rows[epoch : epoch + 1][0]
+
+    def parameters(self) -> Tensor:
+        """Return every snapshot, ``float32 [epochs + 1, p]``."""
+        return read_tensors(self.path)[0]["parameters"]
+
+    def curves(self) -> pd.DataFrame:
+        """Return a row per epoch: `expert`, `epoch`, losses, accuracies, distance travelled.
+
+        `train_loss` and `train_accuracy` are means over the epoch's steps, as it trained (NaN
+        at epoch 0); `test_accuracy` is in [0, 1]; `distance` is ``|θ_epoch − θ_0|`` and `step`
+        ``|θ_epoch − θ_{epoch−1}|`` (0 and NaN at epoch 0).
+        """
+        tensors, _ = read_tensors(self.path)
+        parameters = tensors["parameters"].double()
+        begin = [math.nan]
+        return pd.DataFrame(
+            {
+                "expert": self.index,
+                "epoch": range(len(parameters)),
+                "train_loss": begin + tensors["train_loss"].tolist(),
+                "train_accuracy": begin + tensors["train_accuracy"].tolist(),
+                "test_accuracy": tensors["test_accuracy"].tolist(),
+                "distance": (parameters - parameters[0]).norm(dim=1).tolist(),
+                "step": begin + parameters.diff(dim=0).norm(dim=1).tolist(),
+            }
+        )
+
+
+class Experts(Sequence[ExpertTrajectory]):
+    """The stored experts of one folder, in the order of their numbers."""
+
+    def __init__(self, directory: Path, count: int | None = None) -> None:
+        """Open a folder; with `count`, only the first ones.
+
+        Raises:
+            ValueError: it holds no experts, or fewer than `count`.
+        """
+        self.directory = Path(directory)
+        found: list[ExpertTrajectory] = []
+        while (path := expert_path(self.directory, len(found))).is_file():
+            found.append(ExpertTrajectory(path, len(found)))
+        if not found or len(found) < (count or 0):
+            raise ValueError(f"{directory}: holds {len(found)} experts; expected {count or '≥ 1'}")
+        self._experts = found[:count]
+
+    def __len__(self) -> int:
+        """How many experts there are."""
+        return len(self._experts)
+
+    @overload
+    def __getitem__(self, index: int) -> ExpertTrajectory: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[ExpertTrajectory]: ...
+    def __getitem__(self, index: int | slice) -> ExpertTrajectory | Sequence[ExpertTrajectory]:
+        """Return one expert, or several."""
+        return self._experts[index]
+
+    def segment(self, expert: int, start_epoch: int, epochs: int) -> tuple[Tensor, Tensor]:
+        """Return an expert's parameters ``[p]`` after `start_epoch`, and `epochs` epochs later."""
+        trajectory = self._experts[expert]
+        return trajectory.snapshot(start_epoch), trajectory.snapshot(start_epoch + epochs)
+
+    def curves(self) -> pd.DataFrame:
+        """Return the curves of all experts, one below the other; see `ExpertTrajectory.curves`."""
+        return pd.concat([e.curves() for e in self._experts], ignore_index=True)
+
+    def manifest(self) -> dict[str, Any]:
+        """Return what was recorded: settings, files with their hashes, seconds, versions."""
+        return read_manifest(self.directory)
+
+    def verify(self) -> list[str]:
+        """Re-hash every expert; one line per complaint."""
+        complaints = []
+        for name, expected in self.manifest().get("files", {}).items():
+            path = self.directory / name
+            if not path.is_file():
+                complaints.append(f"{path}: missing (an expert)")
+            elif sha256(path) != expected:
+                complaints.append(f"{path}: changed since it was trained")
+        return complaints
+
+
+def expert_path(directory: Path, index: int) -> Path:
+    """Return the file of one expert."""
+    return directory / f"expert-{index:03d}.safetensors"
+
+
+def stored_epochs(path: Path) -> int:
+    """Return how many epochs an expert's file holds; −1 where there is no whole file."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return int(file.get_slice("parameters").get_shape()[0]) - 1
+    except (OSError, SafetensorError):
+        return -1
+
+
+def read_manifest(directory: Path) -> dict[str, Any]:
+    """Return the manifest of an experts' folder; empty before the first."""
+    path = directory / "manifest.json"
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def claim(directory: Path, experiment: Experiment) -> None:
+    """Make the folder hold experts of this experiment's settings.
+
+    Raises:
+        ValueError: it holds experts of other settings; the first difference is named.
+    """
+    settings = expert_settings(experiment)
+    known = read_manifest(directory).get("settings")
+    if known is None:
+        with lock(directory, "manifest"):
+            write_json(
+                directory / "manifest.json", {**read_manifest(directory), "settings": settings}
+            )
+        return
+    for name, value in settings.items():
+        if known.get(name) != value:
+            raise ValueError(
+                f"{directory}: holds experts of {name} {known.get(name)!r}; expected {value!r}"
+            )
+
+
+def record_expert(path: Path, seconds: float, device: str) -> None:
+    """Note a finished expert in the manifest: hash, training time in seconds, what made it."""
+    with lock(path.parent, "manifest"):
+        manifest = read_manifest(path.parent)
+        files = {**manifest.get("files", {}), path.name: sha256(path)}
+        times = {**manifest.get("seconds", {}), path.name: round(seconds, 2)}
+        facts = {
+            "files": files,
+            "seconds": times,
+            "device": device,
+            "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
+            **provenance(),
+        }
+        write_json(path.parent / "manifest.json", {**manifest, **facts})
+
+
+@contextlib.contextmanager
+def lock(directory: Path, name: str, wait: bool = True) -> Iterator[bool]:
+    """Hold one of a folder's locks, until the process ends at the latest.
+
+    Without `wait`, a lock that another process holds is not waited for, and ``False`` is yielded.
+    """
+    path = directory / ".locks" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+            return
+        yield True

@@ -1,0 +1,5 @@
+"""What is trained on a set, and how it is tested."""
+
+import lazy_loader as lazy
+
+__getattr__, __dir__, __all__ = lazy.attach_stub(__name__, __file__)

@@ -1,0 +1,228 @@
+"""Training students, and whatever else an experiment trains, as its settings say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from trustdd.data.inliers import InlierData
+from trustdd.data.outliers import OutlierSource
+from trustdd.networks import architectures
+from trustdd.networks.convnet import ConvNet
+from trustdd.networks.memory import keep_freed_memory
+from trustdd.settings.experiment import Experiment
+from trustdd.settings.randomness import stream
+from trustdd.students.fitting import fit, fit_together
+
+if TYPE_CHECKING:
+    from trustdd.data.distilled_set import DistilledSet
+
+
+def resolve_device(name: str) -> torch.device:
+    """Turn ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"`` into a device.
+
+    Raises:
+        ValueError: a GPU is asked for and there is none.
+    """
+    keep_freed_memory()
+    # the same experiment, the same bytes: no algorithm that adds in any order
+    torch.backends.cudnn.deterministic = True
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"device '{name}'; this machine offers cpu only")
+    return torch.device(name)
+
+
+def build_network(
+    experiment: Experiment, channels: int, classes: int, *purpose: str | int, name: str = "convnet"
+) -> nn.Module:
+    """A fresh network of the experiment's size, its weights drawn for a named purpose."""
+    return architectures.build(
+        name,
+        channels=channels,
+        classes=classes,
+        image_size=int(experiment.image_size or 0),
+        width=int(experiment.width or 0),
+        depth=int(experiment.depth or 0),
+        generator=stream(experiment.seed, *purpose),
+    )
+
+
+def train_student(
+    distilled: DistilledSet,
+    experiment: Experiment,
+    network: str = "convnet",
+    progress: bool = False,
+) -> nn.Module:
+    """Train a student on a distilled set as the experiment says.
+
+    SGD with momentum and weight decay, ×0.1 on the learning rate after half of the epochs;
+    with trajectory matching's learned student learning rate where the set has one. The last
+    epoch's network is returned, never the best on test data.
+
+    Args:
+        distilled: the set; its outliers, if any, enter by ``λ · uniform-CE``.
+        experiment: the settings (`training_*`, `outlier_weight`, `augmentation`, `seed`).
+        network: ``"convnet"`` or another name of ``networks.NETWORKS``.
+        progress: show a bar.
+
+    Returns:
+        The trained network in eval mode, on the experiment's device.
+
+    Raises:
+        ValueError: unknown network, or a device that is not there.
+    """
+    device = resolve_device(experiment.device)
+    return _train(
+        experiment,
+        network,
+        (distilled.images.to(device), distilled.labels.to(device)),
+        None if distilled.outliers is None else distilled.outliers.to(device),
+        channels=distilled.images.shape[1],
+        classes=int(distilled.labels.max()) + 1,
+        lr=distilled.student_lr,
+        bar=tqdm(total=experiment.training_epochs, desc="student", disable=not progress),
+    )
+
+
+def train_students(
+    distilled: Sequence[DistilledSet], experiment: Experiment, progress: bool = False
+) -> list[nn.Module]:
+    """Train a ConvNet on each of several sets, from the same weights, as `train_student` does.
+
+    On a GPU, sets of one size and learning rate are trained on at once; the students are those of
+    `train_student` but for rounding.
+
+    Args:
+        distilled: the sets.
+        experiment: the settings.
+        progress: show a bar.
+
+    Returns:
+        The trained networks in eval mode, in the sets' order.
+    """
+    device = resolve_device(experiment.device)
+    outliers = [s.outliers.to(device) for s in distilled if s.outliers is not None]
+    alike = {(s.images.shape, None if s.outliers is None else s.outliers.shape, s.student_lr)
+             for s in distilled}  # fmt: skip
+    if device.type != "cuda" or len(distilled) < 2 or len(alike) > 1:
+        return [train_student(own, experiment, progress=progress) for own in distilled]
+    return _train_together(distilled, outliers or None, experiment, device, progress)
+
+
+def _train_together(
+    distilled: Sequence[DistilledSet],
+    outliers: list[Tensor] | None,
+    experiment: Experiment,
+    device: torch.device,
+    progress: bool,
+) -> list[nn.Module]:
+    lr = distilled[0].student_lr
+    channels, classes = distilled[0].images.shape[1], int(distilled[0].labels.max()) + 1
+    students = []
+    for _ in distilled:
+        student = build_network(experiment, channels, classes, "student", "convnet").to(device)
+        assert isinstance(student, ConvNet)
+        students.append(student)
+    with tqdm(total=experiment.training_epochs, desc="students", disable=not progress) as bar:
+        fit_together(
+            students,
+            [own.images.to(device) for own in distilled],
+            [own.labels.to(device) for own in distilled],
+            outliers,
+            lr=experiment.training_lr if lr is None else lr,
+            generators=[_draws(experiment, "convnet") for _ in distilled],
+            progress=bar,
+            **_settings(experiment),
+        )
+    return [student.eval() for student in students]
+
+
+def train_on_real(
+    experiment: Experiment,
+    data: InlierData,
+    source: OutlierSource | None,
+    network: str = "convnet",
+    progress: bool = False,
+) -> nn.Module:
+    """Train a network on the whole training set, the ceiling a distilled set is measured by.
+
+    Images stay uint8 until their batch; outliers are drawn anew for every step, as many as
+    there are InD images in it.
+
+    Args:
+        experiment: the settings, as for `train_student`.
+        data: the InD data.
+        source: where outliers come from, or ``None``.
+        network: name of the architecture.
+        progress: show a bar.
+
+    Returns:
+        The trained network in eval mode.
+    """
+    device = resolve_device(experiment.device)
+    assert data.train.labels is not None
+    return _train(
+        experiment,
+        network,
+        (data.train.images.to(device), data.train.labels.to(device)),
+        None if source is None else source.mixed,
+        channels=data.channels,
+        classes=len(data.classes),
+        normalise=data.normalise,
+        bar=tqdm(total=experiment.training_epochs, desc="full data", disable=not progress),
+    )
+
+
+def _train(
+    experiment: Experiment,
+    network: str,
+    known: tuple[Tensor, Tensor],
+    outliers: Tensor | Callable[[int, torch.Generator], Tensor] | None,
+    *,
+    channels: int,
+    classes: int,
+    bar: tqdm,
+    lr: float | None = None,
+    normalise: Callable[[Tensor], Tensor] | None = None,
+) -> nn.Module:
+    """Train a fresh network as an experiment's students are, on whatever images and outliers."""
+    images, labels = known
+    student = build_network(experiment, channels, classes, "student", network, name=network)
+    student.to(images.device)
+    with bar:
+        fit(
+            student,
+            images,
+            labels,
+            outliers,
+            lr=experiment.training_lr if lr is None else lr,
+            generator=_draws(experiment, network),
+            normalise=normalise,
+            progress=bar,
+            **_settings(experiment),
+        )
+    return student.eval()
+
+
+def _draws(experiment: Experiment, network: str) -> torch.Generator:
+    return stream(experiment.seed, "student training", network)
+
+
+def _settings(experiment: Experiment) -> dict[str, Any]:
+    """How an experiment's students are trained, for `fit` and `fit_together`."""
+    return {
+        "epochs": experiment.training_epochs,
+        "momentum": experiment.training_momentum,
+        "weight_decay": experiment.training_weight_decay,
+        "batch": experiment.training_batch,
+        "outlier_weight": experiment.outlier_weight,
+        "augmentation": experiment.augmentation,
+        "precision": experiment.precision,
+        "decay": True,
+    }
