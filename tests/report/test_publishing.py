@@ -18,7 +18,7 @@ from trustdd.report.figures import FIGURES
 from trustdd.report.publishing import publish
 from trustdd.report.results import MissingArtefacts
 from trustdd.report.tables import TABLES
-from trustdd.settings.validation import MissingData
+from trustdd.settings.errors import MissingData
 from trustdd.store.profiles import Profile, load_profile
 from trustdd.store.run import Run, sha256
 from trustdd.store.stages import finished

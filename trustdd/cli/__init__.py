@@ -19,6 +19,7 @@ from trustdd.cli.complete import complete, stage
 from trustdd.cli.data import data
 from trustdd.cli.listing import list_command
 from trustdd.cli.run import run
+from trustdd.settings.errors import Explained
 
 
 @click.group(
@@ -67,15 +68,10 @@ def _run(words: Sequence[str] | None) -> int:
         return _complain("interrupted", 130)
     except BrokenPipeError:
         raise
+    except Explained as error:
+        return _complain(str(error), error.exit_status)
     except (FloatingPointError, OSError) as error:
         return _complain(str(error), 1)
-    except (ValueError, RuntimeError) as error:
-        from trustdd.cli.errors import status_of
-
-        status = status_of(error)
-        if status is None:
-            raise
-        return _complain(str(error), status)
 
 
 def _complain(message: str, status: int) -> int:

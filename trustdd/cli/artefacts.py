@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from trustdd.settings.errors import BadInput, Explained
+
 if TYPE_CHECKING:
     from trustdd.report.catalogue import Catalogue
 
@@ -73,7 +75,7 @@ def _make(
     available: bool,
 ) -> None:
     from trustdd.report.results import MissingArtefacts
-    from trustdd.settings.validation import MissingData
+    from trustdd.settings.errors import MissingData
     from trustdd.store.profiles import load_profile
     from trustdd.store.run import sha256, write_json
 
@@ -142,7 +144,7 @@ def bundle(profile: str, output: Path | None) -> None:
     from trustdd.report.bundle import write_bundle
 
     if output is not None and output.suffix != ".zip":
-        raise ValueError(f"output '{output}'; expected a name that ends in .zip")
+        raise BadInput(f"output '{output}'; expected a name that ends in .zip")
     click.echo(write_bundle(profile, output))
 
 
@@ -184,7 +186,7 @@ def verify(profile: str | None) -> int:
         from trustdd.store.profiles import load_profile
 
         name = load_profile(profile).name
-        raise RuntimeError(f"{root / name}: nothing is stored; make book PROFILE={name}")
+        raise Explained(f"{root / name}: nothing is stored; make book PROFILE={name}")
     checked = 0
     complaints: list[str] = []
     for name in names:

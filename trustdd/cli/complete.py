@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from trustdd.cli.artefacts import profile_option, stamp_option
+from trustdd.settings.errors import BadInput
 
 if TYPE_CHECKING:
     from trustdd.store.profiles import Profile
@@ -40,7 +41,7 @@ def complete(assignments: tuple[str, ...], whole: bool, profile: str) -> None:
 
     chosen = load_profile(profile)
     if whole and assignments:
-        raise ValueError(f"--all and -p {assignments[0]}; expected one of them")
+        raise BadInput(f"--all and -p {assignments[0]}; expected one of them")
     fields = experiment_parameters()
     given: dict[str, Any] = {}
     for name, value in parse_assignments(assignments, fields).items():
@@ -104,5 +105,5 @@ def _runs(profile: Profile, keys: tuple[str, ...]) -> list[Run]:
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1, cutoff=0.3)
             hint = f"; did you mean {near[0]}?" if near else ""
-            raise ValueError(f"run '{key}' is not in profile '{profile.name}'{hint}")
+            raise BadInput(f"run '{key}' is not in profile '{profile.name}'{hint}")
     return [Run.of(known[key], profile.name) for key in keys]

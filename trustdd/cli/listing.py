@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from trustdd.settings.errors import BadInput
+
 
 @click.command(
     "list",
@@ -19,7 +21,7 @@ import click
 def list_command(kind: str, as_json: bool) -> None:
     """List notebooks with their parameters, figures, tables and profiles."""
     if kind != "all" and kind not in LISTS:
-        raise ValueError(f"'{kind}'; expected one of {', '.join(LISTS)}, or nothing for all")
+        raise BadInput(f"'{kind}'; expected one of {', '.join(LISTS)}, or nothing for all")
     found = {name: LISTS[name]() for name in LISTS if kind in ("all", name)}
     if as_json:
         click.echo(json.dumps(found, indent=1, ensure_ascii=False))

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from trustdd.settings.errors import BadInput
+
 
 @click.command(
     epilog="""\b
@@ -55,15 +57,15 @@ def run(
         # a name is no path: a folder of this name that happens to be here is not meant
         profile = _seen_from_here(profile) if Path(profile).is_file() else profile
         if given.setdefault("profile", profile) != profile:
-            raise ValueError(f"profile '{given['profile']}' and '{profile}'; expected one of them")
+            raise BadInput(f"profile '{given['profile']}' and '{profile}'; expected one of them")
         if "profile" not in parameters:
-            raise ValueError(f"{path.name} has no parameter 'profile'; expected no --profile")
+            raise BadInput(f"{path.name} has no parameter 'profile'; expected no --profile")
     values = notebooks.check_values(parameters, given, path.name)
     if values.get("data_root"):
         values["data_root"] = _seen_from_here(values["data_root"])
     values = _under_profile(parameters, values)
     if output is not None and output.suffix != ".ipynb":
-        raise ValueError(f"output '{output}'; expected a name that ends in .ipynb")
+        raise BadInput(f"output '{output}'; expected a name that ends in .ipynb")
     shown = sys.stderr.isatty() if progress is None else progress
     written = notebooks.execute(
         path, values, output or notebooks.output_path(path, values), progress=shown
@@ -77,9 +79,9 @@ def _read_file(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
-        raise ValueError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
+        raise BadInput(f"{path}: not YAML ({' '.join(str(error).split())})") from None
     if not isinstance(content, dict):
-        raise ValueError(f"{path}: expected a mapping of parameters to values")
+        raise BadInput(f"{path}: expected a mapping of parameters to values")
     return {str(k): v for k, v in content.items()}
 
 

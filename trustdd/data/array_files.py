@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from trustdd.data.imagesets import to_channels, to_size
+from trustdd.settings.errors import BadInput
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class ArrayFiles(ABC):
         except Exception as error:  # damaged pickles, archives and headers fail in many ways
             raise self._damaged(error) from None
         if count == 0:
-            raise ValueError(f"'{self.name}': no image in {self.directory}")
+            raise BadInput(f"'{self.name}': no image in {self.directory}")
 
     def load(
         self, image_size: int, channels: int, chosen: Tensor | None = None
@@ -104,7 +105,7 @@ class ArrayFiles(ABC):
     def _check_files(self) -> None:
         missing = [path.name for path in self.files() if not path.is_file()]
         if missing:
-            raise ValueError(
+            raise BadInput(
                 f"'{self.name}': {', '.join(missing)} missing in {self.directory}; "
                 f"expected {', '.join(path.name for path in self.files())}"
             )
@@ -222,7 +223,7 @@ class TinyFiles(ArrayFiles):
         """Images, ``uint8 [n, 3, 32, 32]``, a view of the file."""
         array = np.load(self.files()[0], mmap_mode="c", allow_pickle=False)
         if array.dtype != np.uint8 or array.shape[1:] != (32, 32, 3):
-            raise ValueError(f"{array.dtype} {list(array.shape)}; expected uint8 [n, 32, 32, 3]")
+            raise BadInput(f"{array.dtype} {list(array.shape)}; expected uint8 [n, 32, 32, 3]")
         return torch.from_numpy(array).permute(0, 3, 1, 2)
 
 
@@ -256,9 +257,9 @@ def _read_idx(path: Path, dimensions: int) -> Tensor:
     length = 4 + 4 * dimensions
     header = np.frombuffer(content[:length].ljust(length, b"\0"), ">u4")
     if header[0] != 0x800 + dimensions:
-        raise ValueError(f"{path.name} is no idx file of bytes in {dimensions} dimensions")
+        raise BadInput(f"{path.name} is no idx file of bytes in {dimensions} dimensions")
     shape = [int(size) for size in header[1:]]
     values = np.frombuffer(content, np.uint8, offset=length)
     if len(values) != np.prod(shape):
-        raise ValueError(f"{path.name} holds {len(values)} bytes; its header says {shape}")
+        raise BadInput(f"{path.name} holds {len(values)} bytes; its header says {shape}")
     return torch.from_numpy(values.reshape(shape).copy())

@@ -29,6 +29,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from trustdd.networks.memory import move
+from trustdd.settings.errors import BadInput
 
 CROP_SHARE = 0.125
 CUTOUT_SHARE = 0.5
@@ -83,7 +84,7 @@ def draw(
     for name in names:
         if name not in OPERATIONS:
             allowed = ", ".join(OPERATIONS)
-            raise ValueError(
+            raise BadInput(
                 f"augmentation '{name}' in strategy '{strategy}'; expected names of {allowed}"
             )
     device = generator.device
@@ -108,12 +109,12 @@ def apply(images: Tensor, draw: Draw) -> Tensor:
     if tuple(images.shape[1:]) != draw.image_shape or draw.count not in (1, len(images)):
         count = "n" if draw.count == 1 else draw.count
         channels, height, width = draw.image_shape
-        raise ValueError(
+        raise BadInput(
             f"images of shape {tuple(images.shape)}; this draw is for "
             f"[{count}, {channels}, {height}, {width}]"
         )
     if not images.is_floating_point():
-        raise ValueError(f"images of type {images.dtype}; expected floating point")
+        raise BadInput(f"images of type {images.dtype}; expected floating point")
     _, operation = OPERATIONS[draw.operation]
     return operation(images, {k: move(v, images.device) for k, v in draw.values.items()})
 

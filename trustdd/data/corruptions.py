@@ -20,6 +20,7 @@ from torch import Generator, Tensor
 
 from trustdd.networks.memory import move
 from trustdd.settings.randomness import stream
+from trustdd.settings.errors import BadInput
 
 #: side of the mosaic's small image, as a share of the whole
 MOSAIC_SHARE = 0.2
@@ -194,17 +195,17 @@ PAIRED = ("arithmetic_mean", "geometric_mean")
 def _check(images: Tensor) -> None:
     shape = tuple(images.shape)
     if len(shape) != 4 or shape[1] not in (1, 3):
-        raise ValueError(f"images of shape {shape}; expected [n, c, h, w] with c = 1 or 3")
+        raise BadInput(f"images of shape {shape}; expected [n, c, h, w] with c = 1 or 3")
     if min(shape[2:]) < 2 or shape[2] % 2 or shape[3] % 2:
-        raise ValueError(f"images of {shape[2]}x{shape[3]} px; expected an even height and width")
+        raise BadInput(f"images of {shape[2]}x{shape[3]} px; expected an even height and width")
     if not images.is_floating_point():
-        raise ValueError(f"images of type {images.dtype}; expected floating point in [0, 1]")
+        raise BadInput(f"images of type {images.dtype}; expected floating point in [0, 1]")
     # on a GPU the host would have to wait for the answer: there, the range is the caller's to keep
     if images.numel() and images.device.type == "cpu":
         low, high = (float(end) for end in images.detach().aminmax())
         # written so that a NaN fails it
         if not (low >= 0 and high <= 1):
-            raise ValueError(f"images with values from {low:g} to {high:g}; expected [0, 1]")
+            raise BadInput(f"images with values from {low:g} to {high:g}; expected [0, 1]")
 
 
 def _swap(images: Tensor, cut: int, dim: int) -> Tensor:
@@ -227,7 +228,7 @@ def _partners(images: Tensor, generator: Generator | None) -> Tensor:
     """Another image's index for each: the next one on a random round tour, so never its own."""
     count = len(images)
     if count < 2:
-        raise ValueError(f"a batch of {count}; expected at least 2 images to pair")
+        raise BadInput(f"a batch of {count}; expected at least 2 images to pair")
     generator = generator if generator is not None else stream(0, "pairs")
     tour = torch.randperm(count, generator=generator, device=generator.device)
     partners = torch.empty_like(tour).scatter_(0, tour, tour.roll(1))

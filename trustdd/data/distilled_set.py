@@ -15,6 +15,7 @@ from trustdd.data.inputs import WhitenedData
 from trustdd.data.outliers import OutlierSource
 from trustdd.settings.randomness import stream
 from trustdd.store.run import read_tensors, write_tensors
+from trustdd.settings.errors import BadInput
 
 FORMAT = "trustdd-distilled-1"
 PICTURES = ("pictures", "outlier_pictures")
@@ -127,7 +128,7 @@ def load_distilled(path: str | Path) -> DistilledSet:
     """
     tensors, metadata = read_tensors(Path(path))
     if metadata.get("format") != FORMAT:
-        raise ValueError(
+        raise BadInput(
             f"{path}: format {metadata.get('format', 'unknown')!r}; expected {FORMAT!r}"
         )
     # an image folder's place is not recorded; it is needed again only to read the real data
@@ -169,7 +170,7 @@ def initial_set(
             continue
         members = (data.train.labels == label).nonzero().flatten()
         if len(members) < experiment.ipc:
-            raise ValueError(
+            raise BadInput(
                 f"ipc {experiment.ipc}; class '{data.classes[label]}' of {data.name} has "
                 f"{len(members)} training images, expected at most that many"
             )

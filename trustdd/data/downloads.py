@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from trustdd.data.named import NAMED
+from trustdd.settings.errors import BadInput
 
 
 def download(name: str, data_root: str | Path) -> Path:
@@ -25,16 +26,16 @@ def download(name: str, data_root: str | Path) -> Path:
     able = [d.name for d in NAMED.values() if d.loader]
     facts = NAMED.get(name)
     if facts is None:
-        raise ValueError(f"download '{name}'; expected one of {', '.join(able)}")
+        raise BadInput(f"download '{name}'; expected one of {', '.join(able)}")
     if not facts.loader:
-        raise ValueError(f"'{name}' must be fetched {facts.how_to_get(data_root)}")
+        raise BadInput(f"'{name}' must be fetched {facts.how_to_get(data_root)}")
     root = Path(data_root)
     root.mkdir(parents=True, exist_ok=True)
     try:
         _DOWNLOADS[name](root)
     except Exception as error:  # network, disk and archive faults come as many kinds
         reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise ValueError(
+        raise BadInput(
             f"'{name}' could not be downloaded ({reason[-1]}); get it by hand from {facts.origin}"
         ) from error
     return root

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from trustdd.data.imagesets import SHARED_SEED, to_channels
 from trustdd.settings.randomness import stream
+from trustdd.settings.errors import BadInput
 
 #: images in each embedded OOD set but the transposed digits
 SET_SIZE = 1000
@@ -74,7 +75,7 @@ def shipped_file(package: str, path: str) -> Path:
     spec = importlib.util.find_spec(package)
     found = Path(spec.origin).parent / path if spec and spec.origin else Path(path)
     if not found.is_file():
-        raise ValueError(f"{found}: not shipped with the installed version of {package}")
+        raise BadInput(f"{found}: not shipped with the installed version of {package}")
     return found
 
 
@@ -143,7 +144,7 @@ def embedded_images(
         ValueError: the name is not one of `EMBEDDED`.
     """
     if name not in EMBEDDED:
-        raise ValueError(f"embedded set '{name}'; expected one of {', '.join(EMBEDDED)}")
+        raise BadInput(f"embedded set '{name}'; expected one of {', '.join(EMBEDDED)}")
     left_out = SHOWN.get(inlier_name, ()) if name == "photo_pool" else ()
     return _embedded(name, image_size, channels, left_out)
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from trustdd.data.image_cache import cached, fingerprint
+from trustdd.settings.errors import BadInput
 
 SUFFIXES = (
     ".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm",
@@ -72,7 +73,7 @@ class ImageFolder:
         """
         left_out = set(classes)
         for unknown in sorted(left_out - set(self.classes)):
-            raise ValueError(
+            raise BadInput(
                 f"'{self.name}': class '{unknown}' to leave out is not in {self.directory}; "
                 f"expected one of {', '.join(self.classes) or 'its sub-folders (it has none)'}"
             )
@@ -90,13 +91,13 @@ class ImageFolder:
             ValueError: there is no image, or none of those tried can be read.
         """
         if not self.files:
-            raise ValueError(
+            raise BadInput(
                 f"'{self.name}': no image in {self.directory}; expected files ending in "
                 f"{', '.join(SUFFIXES)}"
             )
         tried = _spread(self.files, _TRIES)
         if not any(_readable(self.directory / f) for f in tried):
-            raise ValueError(
+            raise BadInput(
                 f"'{self.name}': no readable image in {self.directory} "
                 f"({len(tried)} of {len(self.files)} files tried, e.g. {tried[0]})"
             )
@@ -148,7 +149,7 @@ class ImageFolder:
         tensors = cached(f"{label}-{image_size}px", identity, stamp, make)
         good = tensors["good"]
         if len(good) == 0:
-            raise ValueError(
+            raise BadInput(
                 f"'{self.name}': no readable image in {self.directory} ({len(files)} files)"
             )
         if len(good) < len(files):

@@ -16,6 +16,7 @@ from trustdd.settings.experiment import Experiment
 from trustdd.data.folders import ImageFolder
 from trustdd.data.imagesets import ImageSet
 from trustdd.data.named import IMAGENETTE_CLASSES, NAMED, labelled_split, not_found
+from trustdd.settings.errors import BadInput
 
 __all__ = [
     "ImageSet", "InlierData", "check_inliers", "class_count", "inlier_channels", "inlier_sources",
@@ -144,7 +145,7 @@ def inlier_sources(experiment: Experiment) -> dict[str, ImageFolder | ArrayFiles
     if not experiment.data_root:
         facts = NAMED.get(experiment.dataset)
         if facts is None:
-            raise ValueError(
+            raise BadInput(
                 f"dataset '{experiment.dataset}': an image folder needs data_root, the folder "
                 f"that holds {experiment.dataset}/<split>/<class>/<image>"
             )
@@ -188,7 +189,7 @@ def _shared_classes(name: str, sources: dict[str, ImageFolder | ArrayFiles]) -> 
     train, test = sources["train"], sources["test"]
     for split, source in sources.items():
         if isinstance(source, ImageFolder) and len(source.classes) < 2:
-            raise ValueError(
+            raise BadInput(
                 f"dataset '{name}': split '{split}' in {source.directory} has "
                 f"{len(source.classes)} class folders with images; expected at least 2, "
                 f"{source.directory}/<class>/<image>"
@@ -197,7 +198,7 @@ def _shared_classes(name: str, sources: dict[str, ImageFolder | ArrayFiles]) -> 
     if set(test.classes) != set(classes):
         missing = sorted(set(classes) - set(test.classes))
         further = sorted(set(test.classes) - set(classes))
-        raise ValueError(
+        raise BadInput(
             f"dataset '{name}': the splits differ in their classes; "
             + "; ".join(
                 f"{what}: {', '.join(some[:5])}"
@@ -246,7 +247,7 @@ def _check_counts(
     )
     need = experiment.ipc if split == "train" and drawn else 1
     if have < need:
-        raise ValueError(
+        raise BadInput(
             f"dataset '{experiment.dataset}': class '{classes[fewest]}' has {have} readable "
             f"{split} images; expected at least {need}"
             + (f" (ipc {experiment.ipc}; take ipc ≤ {have})" if have > 0 else "")

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from trustdd.data.array_files import ArrayFiles, CifarFiles, MnistFiles, SvhnFiles, TinyFiles
 from trustdd.data.folders import ImageFolder, has_images, image_folder, split_folder
-from trustdd.settings.validation import MissingData
+from trustdd.settings.errors import MissingData
+from trustdd.settings.errors import BadInput
 
 #: how the command that downloads is called; `{name}` and `{root}` are filled in
 DOWNLOAD_COMMAND = "trustdd data --download {name} --data-root {root}"
@@ -162,12 +163,12 @@ def labelled_split(name: str, data_root: Path, split: str) -> ImageFolder | Arra
         if has_images(data_root / folder):
             inside = sorted(p.name for p in (data_root / folder).iterdir() if p.is_dir())
             wanted = "train" if split == "train" else "test or val"
-            raise ValueError(
+            raise BadInput(
                 f"dataset '{name}': split '{split}' is missing; expected {data_root / folder} to "
                 f"hold a folder {wanted}, found {_some(inside)}"
             )
     if facts is None:
-        raise ValueError(
+        raise BadInput(
             f"dataset '{name}': not found; expected an image folder "
             f"{data_root / name}/<split>/<class>/<image>, or one of digits, {', '.join(_inliers())}"
         )
@@ -198,7 +199,7 @@ def unlabelled_images(
         if has_images(data_root / folder):
             return plain_folder(name, data_root / folder, split)
     if facts is None:
-        raise ValueError(f"{role} '{name}': no image in {data_root / name}")
+        raise BadInput(f"{role} '{name}': no image in {data_root / name}")
     if facts.reader is not None:
         for place in facts.places:
             files = facts.reader(name, data_root / place, split)

@@ -26,7 +26,8 @@ from trustdd.data.named import (
     plain_folder,
     unlabelled_images,
 )
-from trustdd.settings.validation import MissingData
+from trustdd.settings.errors import MissingData
+from trustdd.settings.errors import BadInput
 
 #: names for common choices
 ALIASES = {
@@ -130,7 +131,7 @@ def _suite(experiment: Experiment) -> list[_Found]:
 
 def _pool(experiment: Experiment) -> _Found:
     if not experiment.outlier_pool:
-        raise ValueError(
+        raise BadInput(
             f"outliers '{experiment.outliers}' draws from no outlier pool; expected outliers 'oe'"
         )
     return _find(experiment, experiment.outlier_pool, "train", "outlier pool")
@@ -143,13 +144,13 @@ def _find(experiment: Experiment, name: str, split: str, role: str) -> _Found:
         base = "texture_crops"
     if base in EMBEDDED:
         if left_out:
-            raise ValueError(f"{role} '{name}': '{base}' has no classes to leave out")
+            raise BadInput(f"{role} '{name}': '{base}' has no classes to leave out")
         return _Found(name, embedded=base)
     files: ImageFolder | ArrayFiles
     if base.startswith("folder:"):
         directory = Path(base.removeprefix("folder:")).expanduser()
         if not directory.is_dir():
-            raise ValueError(f"{role} '{name}': no such folder")
+            raise BadInput(f"{role} '{name}': no such folder")
         files = plain_folder(name, directory, split)
     elif base in NAMED and root is None:
         raise not_found(NAMED[base], None, role)
@@ -162,7 +163,7 @@ def _find(experiment: Experiment, name: str, split: str, role: str) -> _Found:
         left_out = {*left_out, *(set(shared) & set(files.classes))}
         files = files.without(left_out) if left_out else files
     elif left_out:
-        raise ValueError(f"{role} '{name}': classes can be left out of an image folder only")
+        raise BadInput(f"{role} '{name}': classes can be left out of an image folder only")
     return _Found(name, files=files)
 
 
@@ -196,18 +197,18 @@ def _check_apart(experiment: Experiment, suite: list[_Found], pool: _Found | Non
     for i, one in enumerate(suite):
         for other in suite[:i]:
             if _overlap(one, other):
-                raise ValueError(
+                raise BadInput(
                     f"OOD sets '{other.name}' and '{one.name}' are the same images"
                     f"{_spot(one)}; expected each once"
                 )
     for role, found in [("OOD set", f) for f in suite] + ([("outlier pool", pool)] if pool else []):
         if any(_overlap(found, other) for other in inliers):
-            raise ValueError(
+            raise BadInput(
                 f"{role} '{found.name}' holds the InD dataset '{experiment.dataset}'{_spot(found)}"
             )
     for one in suite:
         if pool and _overlap(pool, one):
-            raise ValueError(
+            raise BadInput(
                 f"outlier pool '{pool.name}' is also in the OOD suite, as '{one.name}'"
                 f"{_spot(pool)}; expected a pool that shares no image with a test set"
             )

@@ -16,6 +16,7 @@ from trustdd.data.inliers import InlierData
 from trustdd.networks.memory import move
 from trustdd.data.ood import load_outlier_pool
 from trustdd.settings.randomness import stream
+from trustdd.settings.errors import BadInput
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def outlier_source(
         )
     pool = load_outlier_pool(experiment).images
     if len(pool) < classes:
-        raise ValueError(
+        raise BadInput(
             f"outlier pool '{experiment.outlier_pool}' holds {len(pool)} images; "
             f"expected at least one for each of the {classes} class slots"
         )

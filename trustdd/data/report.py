@@ -15,7 +15,7 @@ from trustdd.data.named import (
     labelled_split,
     unlabelled_images,
 )
-from trustdd.settings.validation import MissingData
+from trustdd.settings.errors import BadInput, MissingData
 
 COLUMNS = ("dataset", "role", "present", "where", "images", "how_to_get")
 
@@ -70,7 +70,7 @@ def _named(facts: NamedDataset, root: Path | None) -> tuple[str, str, bool, str,
             source.check_readable()
     except MissingData:
         return missing
-    except ValueError as error:
+    except BadInput as error:
         where = str(sources[0].directory) if sources else str(root)
         return facts.name, role, False, where, 0, str(error)
     first = sources[0]
@@ -84,6 +84,6 @@ def _own_folder(folder: Path) -> tuple[str, str, bool, str, int, str]:
     images = image_folder(folder.name, folder)
     try:
         images.check_readable()
-    except ValueError as error:
+    except BadInput as error:
         return folder.name, role, False, str(folder), 0, str(error)
     return folder.name, role, True, str(folder), len(images), ""

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from trustdd.store.run import read_tensors, write_tensors
+from trustdd.settings.errors import BadInput
 
 #: most pixel values (channels x height x width) a whitening takes: 3x64x64, two matrices of 0.6 GB
 MAX_VALUES = 3 * 64 * 64
@@ -81,7 +82,7 @@ class Whitening:
 
     def _flat(self, images: Tensor) -> Tensor:
         if tuple(images.shape[1:]) != self.image_shape:
-            raise ValueError(
+            raise BadInput(
                 f"images of shape {tuple(images.shape[1:])}; this whitening was fitted on "
                 f"{self.image_shape}"
             )
@@ -94,7 +95,7 @@ def check_whitening(image_shape: tuple[int, int, int]) -> None:
     if values > MAX_VALUES:
         shape = "x".join(map(str, image_shape))
         need = 8 * values**2 / 2**30
-        raise ValueError(
+        raise BadInput(
             f"zca on {shape} images needs a {values} x {values} covariance ({need:.0f} GiB); "
             f"expected at most {MAX_VALUES} values an image (3x64x64): set zca to false"
         )
@@ -116,9 +117,9 @@ def fit_whitening(images: Tensor, epsilon: float = EPSILON, chunk: int = 2048) -
             values than `MAX_VALUES`.
     """
     if len(images) < 2:
-        raise ValueError(f"zca on {len(images)} images; expected at least 2")
+        raise BadInput(f"zca on {len(images)} images; expected at least 2")
     if not epsilon > 0:
-        raise ValueError(f"epsilon {epsilon!r}; expected a number > 0")
+        raise BadInput(f"epsilon {epsilon!r}; expected a number > 0")
     channels, height, width = (int(n) for n in images.shape[1:])
     check_whitening((channels, height, width))
     values = channels * height * width
@@ -150,7 +151,7 @@ def load_whitening(path: Path) -> Whitening:
     """
     tensors, metadata = read_tensors(path)
     if not {"mean", "matrix", "inverse"} <= tensors.keys() or "image_shape" not in metadata:
-        raise ValueError(f"{path}: holds {', '.join(sorted(tensors))}; expected a stored whitening")
+        raise BadInput(f"{path}: holds {', '.join(sorted(tensors))}; expected a stored whitening")
     channels, height, width = map(int, metadata["image_shape"].split("x"))
     return Whitening(
         tensors["mean"], tensors["matrix"], tensors["inverse"],

@@ -27,6 +27,7 @@ from torch.func import functional_call
 
 from trustdd.networks.losses import training_loss
 from trustdd.networks.passes import Passes, SoftTargets
+from trustdd.settings.errors import BadInput
 
 Augment = Callable[[Tensor], Tensor]
 
@@ -183,7 +184,7 @@ def flatten_parameters(network: nn.Module, parameters: Sequence[Tensor]) -> Tens
     expected = [tuple(p.shape) for p in network.parameters()]
     given = [tuple(p.shape) for p in parameters]
     if given != expected:
-        raise ValueError(f"parameters of shapes {given}; expected the network's {expected}")
+        raise BadInput(f"parameters of shapes {given}; expected the network's {expected}")
     return _joined(parameters).detach()
 
 
@@ -196,7 +197,7 @@ def unflatten_parameters(network: nn.Module, vector: Tensor) -> list[Tensor]:
     shapes = [p.shape for p in network.parameters()]
     size = sum(shape.numel() for shape in shapes)
     if vector.shape != (size,):
-        raise ValueError(f"a parameter vector of shape {tuple(vector.shape)}; expected ({size},)")
+        raise BadInput(f"a parameter vector of shape {tuple(vector.shape)}; expected ({size},)")
     return _cut(vector, shapes)
 
 

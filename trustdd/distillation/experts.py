@@ -23,6 +23,7 @@ from trustdd.data.inputs import load_inputs
 from trustdd.data.outliers import OutlierSource, outlier_source
 from trustdd.distillation.adjoint import flatten_parameters, unflatten_parameters
 from trustdd.networks.passes import logits_and_features
+from trustdd.settings.errors import BadInput
 from trustdd.settings.experiment import Experiment
 from trustdd.settings.randomness import stream
 from trustdd.store.expert_store import (
@@ -79,7 +80,7 @@ def train_experts(
     length = int(experiment.max_start_epoch or 0) + int(experiment.expert_epochs or 0)
     length = length if epochs is None else epochs
     if length < 1:
-        raise ValueError(f"epochs {epochs!r}; expected an integer ≥ 1")
+        raise BadInput(f"epochs {epochs!r}; expected an integer ≥ 1")
     claim(directory, experiment)
     paths = [expert_path(directory, i) for i in range(experiment.experts)]
     missing = [i for i, path in enumerate(paths) if stored_epochs(path) < length]
@@ -239,5 +240,5 @@ def _stacked(record: dict[str, list[Tensor]]) -> dict[str, Tensor]:
 
 def _required(labels: Tensor | None) -> Tensor:
     if labels is None:
-        raise ValueError("the InD data has no labels; expected one per image")
+        raise BadInput("the InD data has no labels; expected one per image")
     return labels

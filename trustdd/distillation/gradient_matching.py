@@ -18,6 +18,7 @@ from torch.autograd.function import once_differentiable
 from trustdd.networks.capture import Captured
 from trustdd.networks.convnet import ConvNet
 from trustdd.networks.passes import Passes, SoftTargets
+from trustdd.settings.errors import BadInput
 from trustdd.settings.experiment import METRICS
 
 Criterion = Callable[[Tensor], Tensor]
@@ -50,10 +51,10 @@ def gradient_distance(
     Source: Zhao et al. 2021, Sec. 3.3; "layerwise" is that paper's distance.
     """
     if metric not in METRICS:
-        raise ValueError(f"metric {metric!r}; expected one of {', '.join(METRICS)}")
+        raise BadInput(f"metric {metric!r}; expected one of {', '.join(METRICS)}")
     shapes = [[tuple(g.shape) for g in grads] for grads in (synthetic_gradients, real_gradients)]
     if shapes[0] != shapes[1]:
-        raise ValueError(f"gradients of shapes {shapes[0]} and {shapes[1]}; expected equal shapes")
+        raise BadInput(f"gradients of shapes {shapes[0]} and {shapes[1]}; expected equal shapes")
     pairs = list(zip(synthetic_gradients, real_gradients, strict=True))
     if metric == "layerwise":
         terms = [_unit_distance(s, r) for s, r in pairs if s.ndim > 1]
@@ -109,7 +110,7 @@ def mean_gradient(
         else:
             torch._foreach_add_(total, gradients)
     if total is None:
-        raise ValueError("a batch of 0 images has no gradient; expected at least one")
+        raise BadInput("a batch of 0 images has no gradient; expected at least one")
     return total
 
 
@@ -169,12 +170,12 @@ def grouped_matching_loss(
         ValueError: an unknown metric or precision, or images that cannot be split into the groups.
     """
     if len(targets) != len(real) or len(synthetic) % len(real):
-        raise ValueError(
+        raise BadInput(
             f"{len(real)} groups of real images, {len(targets)} targets and {len(synthetic)} "
             "synthetic images; expected as many targets as groups, and a multiple of images"
         )
     if metric not in METRICS:
-        raise ValueError(f"metric {metric!r}; expected one of {', '.join(METRICS)}")
+        raise BadInput(f"metric {metric!r}; expected one of {', '.join(METRICS)}")
     if Passes.fit(network):
         return GroupedMatching(network, metric, precision)(real, synthetic, targets)
     parts = synthetic.split(len(synthetic) // len(real))

@@ -20,6 +20,7 @@ from trustdd.data.inputs import load_inputs
 from trustdd.data.outliers import OutlierSource, outlier_source
 from trustdd.distillation.state import Objective, State, snapshot_tensors
 from trustdd.networks.native.library import library
+from trustdd.settings.errors import BadInput
 from trustdd.settings.experiment import Experiment
 from trustdd.store.run import Run, results_root
 from trustdd.students.training import resolve_device
@@ -51,9 +52,9 @@ def distill(experiment: Experiment, run: Run | None = None, progress: bool = Tru
         FloatingPointError: a loss is no longer finite; the last good checkpoint stays.
     """
     if experiment.selection == "full":
-        raise ValueError("selection 'full'; expected distilled or random where a set is distilled")
+        raise BadInput("selection 'full'; expected distilled or random where a set is distilled")
     if run is not None and run.experiment.key != experiment.key:
-        raise ValueError(f"run of {run.experiment.key}; expected one of {experiment.key}")
+        raise BadInput(f"run of {run.experiment.key}; expected one of {experiment.key}")
     if run is not None and run.done("distill"):
         return load_distilled(run.path("distilled.safetensors"))
     begun = time.perf_counter()

@@ -26,6 +26,7 @@ from trustdd.distillation.adjoint import (
     unflatten_parameters,
     unrolled_loss,
 )
+from trustdd.settings.errors import BadInput
 from trustdd.settings.experiment import Experiment
 from trustdd.settings.randomness import stream
 
@@ -75,13 +76,13 @@ def trajectory_loss(
     Source: Cazenavette et al. 2022, Eq. 2 and Algorithm 1.
     """
     if memory not in MEMORY:
-        raise ValueError(f"memory {memory!r}; expected one of {', '.join(MEMORY)}")
+        raise BadInput(f"memory {memory!r}; expected one of {', '.join(MEMORY)}")
     if student_steps < 1:
-        raise ValueError(f"student_steps {student_steps!r}; expected an integer ≥ 1")
+        raise BadInput(f"student_steps {student_steps!r}; expected an integer ≥ 1")
     if schedule is None:
         schedule = [StudentStep()] * student_steps
     elif len(schedule) != student_steps:
-        raise ValueError(
+        raise BadInput(
             f"a schedule of {len(schedule)} steps; expected student_steps = {student_steps}"
         )
     course = Course(
@@ -93,10 +94,10 @@ def trajectory_loss(
         schedule,
     )
     if float(course.scale) == 0:
-        raise ValueError("start and target are equal; expected an expert that has moved")
+        raise BadInput("start and target are equal; expected an expert that has moved")
     rate = torch.as_tensor(student_lr, dtype=course.start.dtype, device=course.start.device)
     if rate.numel() != 1:
-        raise ValueError(f"student_lr of shape {tuple(rate.shape)}; expected one element")
+        raise BadInput(f"student_lr of shape {tuple(rate.shape)}; expected one element")
     return MEMORY[memory](course, images, outliers, rate)
 
 

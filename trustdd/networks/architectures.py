@@ -17,6 +17,7 @@ from torch import Generator, nn
 
 from trustdd.networks.convnet import ConvNet, Network
 from trustdd.networks.evaluation import MLP, VGG11, AlexNet, LeNet, ResNet18
+from trustdd.settings.errors import BadInput
 
 #: the names that `build` knows
 NETWORKS: dict[str, Callable[..., Network]] = {
@@ -61,7 +62,7 @@ def build(
         ValueError: an unknown name, or sizes that the network cannot have.
     """
     if name not in NETWORKS:
-        raise ValueError(f"network '{name}'; expected one of {', '.join(NETWORKS)}")
+        raise BadInput(f"network '{name}'; expected one of {', '.join(NETWORKS)}")
     size = {"width": width, "depth": depth} if name == "convnet" else {}
     # constructed without storage, so that torch's own initialisation draws nothing
     with torch.device("meta"):

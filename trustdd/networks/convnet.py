@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from trustdd.networks.pooling import AveragePool
+from trustdd.settings.errors import BadInput
 
 
 class Network(nn.Module):
@@ -63,7 +64,7 @@ class ConvNet(Network):
         side = image_size + 2 * (padding - 1)
         largest = side.bit_length() - 1
         if depth > largest:
-            raise ValueError(
+            raise BadInput(
                 f"depth {depth}; expected at most {largest} for images of {image_size} px, "
                 "which every block halves"
             )
@@ -99,4 +100,4 @@ def check_sizes(least: int = 1, **sizes: int) -> None:
     """
     for name, size in sizes.items():
         if isinstance(size, bool) or not isinstance(size, int) or size < least:
-            raise ValueError(f"{name} {size!r}; expected an integer ≥ {least}")
+            raise BadInput(f"{name} {size!r}; expected an integer ≥ {least}")

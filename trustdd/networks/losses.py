@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
+from trustdd.settings.errors import BadInput
+
 
 def uniform_cross_entropy(logits: Tensor) -> Tensor:
     r"""Cross-entropy between the uniform distribution and the softmax, averaged over the batch.
@@ -23,7 +25,7 @@ def uniform_cross_entropy(logits: Tensor) -> Tensor:
     Source: Hendrycks et al. 2019 (Outlier Exposure), Sec. 3.
     """
     if logits.ndim != 2 or 0 in logits.shape:
-        raise ValueError(f"logits of shape {tuple(logits.shape)}; expected [n, k], both at least 1")
+        raise BadInput(f"logits of shape {tuple(logits.shape)}; expected [n, k], both at least 1")
     return (logits.logsumexp(1) - logits.mean(1)).mean()
 
 

@@ -29,6 +29,7 @@ from trustdd.networks.convnet import ConvNet
 from trustdd.networks.eager import EagerPasses
 from trustdd.networks.native.binding import NativeConvNet
 from trustdd.networks.soft_targets import SoftTargets
+from trustdd.settings.errors import BadInput
 
 __all__ = ["Passes", "SoftTargets", "logits_and_features"]
 
@@ -73,7 +74,7 @@ class Passes(EagerPasses):
             ValueError: a batch of no image.
         """
         if not len(images):
-            raise ValueError("a batch of 0 images has no gradient; expected at least one")
+            raise BadInput("a batch of 0 images has no gradient; expected at least one")
         compiled = self.compiled(parameters, images)
         if compiled is not None:
             outputs = compiled(parameters, images, loss.targets, loss.weights)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trustdd.settings.errors import BadInput, Explained
 from trustdd.store.profiles import Profile, list_profiles, load_profile
 from trustdd.store.run import Run, atomic_path, results_root, sha256, write_json
 from trustdd.store.stages import finished
@@ -222,9 +223,7 @@ def stage(
     toc = (source / "_toc.yml").read_text(encoding="utf-8")
     for name in re.findall(r"file:\s*(notebooks/[\w.-]+)", toc):
         if not (source / name).with_suffix(".ipynb").is_file():
-            raise ValueError(
-                f"_toc.yml: '{name}' has not been executed; expected it in {notebooks}"
-            )
+            raise BadInput(f"_toc.yml: '{name}' has not been executed; expected it in {notebooks}")
     files = [p for p in sorted(source.rglob("*")) if p.is_file()]
     write_json(record, {str(p.relative_to(source)): sha256(p) for p in files})
     return changes
@@ -245,7 +244,7 @@ def build(source: Path, record: Path, folder: Path) -> Path:
         The folder with ``index.html``.
 
     Raises:
-        RuntimeError: the build failed or warned; what it said is on stderr.
+        Explained: the build failed or warned; what it said is on stderr.
     """
     now: dict[str, str] = json.loads(record.read_text(encoding="utf-8"))
     last = folder / "source.json"
@@ -259,7 +258,7 @@ def build(source: Path, record: Path, folder: Path) -> Path:
     options = ["-W", "-n", "--keep-going", "--path-output", str(folder)]
     status = subprocess.run([*program, "build", str(source), *options]).returncode
     if status != 0:
-        raise RuntimeError(f"the book's build failed or warned (status {status})")
+        raise Explained(f"the book's build failed or warned (status {status})")
     write_json(last, now)
     return folder / "_build" / "html"
 

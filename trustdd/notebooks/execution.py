@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trustdd.notebooks.source import read_notebook
+from trustdd.settings.errors import Explained
 from trustdd.store.run import atomic_path, project_root
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ START_TIMEOUT = 120
 SOCKET_PATH = 100
 
 
-class NotebookFailed(RuntimeError):  # noqa: N818 - it says what happened, not what is wrong
+class NotebookFailed(Explained, RuntimeError):  # noqa: N818 - it says what happened
     """A notebook stopped before its end.
 
     Attributes:

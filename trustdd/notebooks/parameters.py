@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from trustdd.settings.errors import BadInput
 from trustdd.settings.experiment import Experiment
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def _assignments(source: str) -> dict[str, Parameter]:
     try:
         body = ast.parse(source).body
     except SyntaxError as error:
-        raise ValueError(f"parameters cell, line {error.lineno}: {error.msg}") from None
+        raise BadInput(f"parameters cell, line {error.lineno}: {error.msg}") from None
     lines = source.splitlines()
     found: dict[str, Parameter] = {}
     for statement in body:
@@ -101,7 +102,7 @@ def _assignments(source: str) -> dict[str, Parameter]:
             default = ast.literal_eval(value)  # type: ignore[arg-type]
         except (AssertionError, ValueError, TypeError):
             line = lines[statement.lineno - 1].strip()
-            raise ValueError(
+            raise BadInput(
                 f"parameters cell: '{line}'; expected assignments of plain values, name = 2"
             ) from None
         _, _, comment = lines[(statement.end_lineno or 1) - 1][
@@ -154,16 +155,16 @@ def parse_assignments(
         name, mark, raw = text.partition("=")
         name = name.strip()
         if not mark or not name:
-            raise ValueError(f"parameter '{text}'; expected key=value, e.g. -p ipc=10")
+            raise BadInput(f"parameter '{text}'; expected key=value, e.g. -p ipc=10")
         if name in values:
-            raise ValueError(f"parameter '{name}' is given twice; expected once")
+            raise BadInput(f"parameter '{name}' is given twice; expected once")
         parameter = parameters.get(name)
         try:
             value = yaml.safe_load(raw)
             if parameter and parameter.kind == "list" and isinstance(value, str) and "," in raw:
                 value = yaml.safe_load(f"[{raw}]")
         except yaml.YAMLError:
-            raise ValueError(
+            raise BadInput(
                 f"parameter '{name}' is {raw!r}, which is not YAML; expected e.g. "
                 f"-p '{name}={EXAMPLES.get(parameter.kind if parameter else 'list', '2')}'"
             ) from None
@@ -193,7 +194,7 @@ def check_values(
             near = difflib.get_close_matches(name, parameters, n=2)
             hint = f"nearest: {', '.join(near)}; " if near else ""
             allowed = ", ".join(parameters) or "(it has no parameters)"
-            raise ValueError(
+            raise BadInput(
                 f"parameter '{name}' is unknown to {where}; {hint}expected one of {allowed}"
             )
         values[name] = _check(parameters[name], value)
@@ -221,7 +222,7 @@ def _check(parameter: Parameter, value: Any) -> Any:
         example = EXAMPLES.get(parameter.kind, "…")
         if parameter.default is not None and parameter.default != "":
             example = str(parameter.default)
-        raise ValueError(
+        raise BadInput(
             f"parameter '{parameter.name}' is {value!r}; expected {parameter.describe()}, "
             f"e.g. -p '{parameter.name}={example}'"
         )

@@ -6,6 +6,7 @@ import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trustdd.settings.errors import BadInput
 from trustdd.store.run import project_root
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def find_notebook(name: str) -> Path:
         return names[stem]
     near = difflib.get_close_matches(stem, names, n=1)
     hint = f"did you mean {names[near[0]].stem}? " if near else ""
-    raise ValueError(
+    raise BadInput(
         f"notebook '{name}' is not there; {hint}expected a path, or one of "
         f"{', '.join(known) or '(no notebooks in notebooks/)'}"
     )
@@ -58,9 +59,9 @@ def read_notebook(path: Path) -> NotebookNode:
         elif path.suffix == ".ipynb":
             notebook = nbformat.read(path, as_version=4)
         else:
-            raise ValueError("expected MyST Markdown (.md) or a notebook (.ipynb)")
+            raise BadInput("expected MyST Markdown (.md) or a notebook (.ipynb)")
     except (ValueError, nbformat.reader.NotJSONError, UnicodeDecodeError) as error:
-        raise ValueError(f"notebook {path}: {error}") from None
+        raise BadInput(f"notebook {path}: {error}") from None
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None

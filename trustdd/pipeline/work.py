@@ -16,6 +16,7 @@ from trustdd.data.distilled_set import load_distilled
 from trustdd.data.inputs import load_inputs
 from trustdd.data.outliers import outlier_source
 from trustdd.distillation.loop import device_name, distill, peak_memory
+from trustdd.settings.errors import BadInput
 from trustdd.store.run import Run, read_tensors
 from trustdd.store.stages import STAGES, check_stage, finished, stage_settings
 from trustdd.students.detection import evaluate, report
@@ -45,7 +46,7 @@ def run_stage(stage: str, run: Run, progress: bool = True) -> None:
     if finished(run, stage):
         return
     if needs and not finished(run, needs):
-        raise ValueError(f"run {run.experiment.key}: stage '{stage}' needs '{needs}' to be done")
+        raise BadInput(f"run {run.experiment.key}: stage '{stage}' needs '{needs}' to be done")
     if stage != "distill":
         _WORK[stage](run, progress)
     elif run.experiment.selection != "full":
@@ -89,9 +90,7 @@ def _course(run: Run, progress: bool) -> None:
     """Reports of students of the set as it was at each snapshot: ``snapshots.csv``."""
     begun = time.perf_counter()
     if not run.has("snapshots.safetensors"):
-        raise ValueError(
-            f"run {run.experiment.key}: no snapshots; expected a set that is distilled"
-        )
+        raise BadInput(f"run {run.experiment.key}: no snapshots; expected a set that is distilled")
     last = load_distilled(run.path("distilled.safetensors"))
     tensors, _ = read_tensors(run.path("snapshots.safetensors"))
     on_the_way: dict[int, dict[str, Any]] = {}
@@ -145,9 +144,7 @@ def load_student(run: Run) -> nn.Module:
         ValueError: the run has none yet.
     """
     if not finished(run, "evaluate"):
-        raise ValueError(
-            f"run {run.experiment.key}: no student yet; expected stage 'evaluate' done"
-        )
+        raise BadInput(f"run {run.experiment.key}: no student yet; expected stage 'evaluate' done")
     tensors, _ = read_tensors(run.path("student.safetensors"))
     channels = tensors["features.0.weight"].shape[1]
     student = build_network(

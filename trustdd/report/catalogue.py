@@ -36,7 +36,7 @@ from trustdd.report.results import (
     require,
     seeds_of,
 )
-from trustdd.settings.validation import MissingData
+from trustdd.settings.errors import BadInput, MissingData
 from trustdd.store.profiles import Profile, load_profile
 from trustdd.store.run import Run
 
@@ -155,9 +155,7 @@ class Catalogue(Generic[Made]):
         close = difflib.get_close_matches(str(entry_id), self.entries, n=3)
         near = list(dict.fromkeys([e for e in (padded,) if e in self.entries] + close))[:3]
         hint = f"; nearest: {', '.join(near)}" if near else ""
-        raise ValueError(
-            f"{self.kind} '{entry_id}'{hint}; expected one of {', '.join(self.entries)}"
-        )
+        raise BadInput(f"{self.kind} '{entry_id}'{hint}; expected one of {', '.join(self.entries)}")
 
     def make(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from trustdd.report.markup import Cell, Code, Column, Measured, Row, Section, group_spans, plain
+from trustdd.settings.errors import BadInput
 
 _LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$",
@@ -25,7 +26,7 @@ def escape(text: str) -> str:
     """
     unknown = sorted({c for c in text if not c.isascii() and c not in _LATEX})
     if unknown:
-        raise ValueError(f"no LaTeX for {' '.join(unknown)} in {text!r}")
+        raise BadInput(f"no LaTeX for {' '.join(unknown)} in {text!r}")
     return "".join(_LATEX.get(character, character) for character in text)
 
 

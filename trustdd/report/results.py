@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from trustdd.settings.errors import BadInput, Explained
 from trustdd.store.profiles import Profile, list_profiles, load_profile, profiles_folder
 from trustdd.store.run import Run, results_root
 from trustdd.store.stages import finished
@@ -56,7 +57,7 @@ NEAR_OOD = {
 }
 
 
-class MissingArtefacts(ValueError):  # noqa: N818 - it names a state, as FileNotFound does
+class MissingArtefacts(Explained, ValueError):  # noqa: N818 - it names a state
     """What an entry is made from is not there; the message says what, and how to make it.
 
     Attributes:
@@ -170,7 +171,7 @@ def experts_of(run: Run) -> Experts:
     try:
         found = Experts(experts_directory(experiment, run.directory.parents[1]), experiment.experts)
         complete = all(expert.epochs >= wanted for expert in found)
-    except ValueError:
+    except BadInput:
         complete = False
     if not complete:
         command = f"make book PROFILE={profile}"

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from trustdd.report import naming
+from trustdd.settings.errors import BadInput
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -113,7 +114,7 @@ def width_in_inches(width: str | float) -> float:
     except ValueError:
         inches = 0.0
     if not 2.0 <= inches <= 20.0:
-        raise ValueError(
+        raise BadInput(
             f"width {width!r}; expected column ({COLUMN} in), page ({PAGE} in), or 2 to 20 inches"
         )
     return inches

@@ -21,6 +21,7 @@ from trustdd.settings.defaults import (
     matching_loops,
     trajectory_settings,
 )
+from trustdd.settings.errors import BadInput
 from trustdd.settings.validation import check_choice, check_integer, check_names, check_number
 
 METHODS = ("dc", "dsa", "mtt")
@@ -223,7 +224,7 @@ class Experiment:
             if name not in known:
                 near = difflib.get_close_matches(str(name), known, n=3)
                 hint = f"; nearest: {', '.join(near)}" if near else ""
-                raise ValueError(
+                raise BadInput(
                     f"setting '{name}' is unknown{hint}; expected one of {', '.join(known)}"
                 )
         tupled: dict[str, Any] = {
@@ -281,17 +282,17 @@ class Experiment:
         check_choice("initial", self.initial, ("real", "noise"))
         check_choice("precision", self.precision, PRECISIONS)
         if not isinstance(self.dataset, str) or not re.fullmatch(r"[A-Za-z0-9_.-]+", self.dataset):
-            raise ValueError(
+            raise BadInput(
                 f"dataset {self.dataset!r}; expected one of {', '.join(DATASETS)}, "
                 "or the name of an image folder under data_root"
             )
         if self.dataset not in DATASETS and not self.data_root:
-            raise ValueError(
+            raise BadInput(
                 f"dataset '{self.dataset}'; expected one of {', '.join(DATASETS)}, or, with "
                 f"data_root, an image folder data_root/{self.dataset}/<split>/<class>/<image>"
             )
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", str(self.device)):
-            raise ValueError(f"device {self.device!r}; expected auto, cpu, cuda or cuda:N")
+            raise BadInput(f"device {self.device!r}; expected auto, cpu, cuda or cuda:N")
         check_integer("ipc", self.ipc, 1)
         if self.image_size is not None:
             check_integer("image_size", self.image_size, 8)
@@ -312,9 +313,9 @@ class Experiment:
         for name in ("momentum_images", "training_momentum"):
             self._canonical(**{name: check_number(name, getattr(self, name), below=1.0)})
         if not isinstance(self.zca, bool):
-            raise ValueError(f"zca {self.zca!r}; expected true or false")
+            raise BadInput(f"zca {self.zca!r}; expected true or false")
         if self.outliers != "none" and self.outlier_ipc == 0:
-            raise ValueError("outlier_ipc 0; expected an integer ≥ 1 where outliers is oe or poe")
+            raise BadInput("outlier_ipc 0; expected an integer ≥ 1 where outliers is oe or poe")
         for name in ("augmentation", "expert_augmentation"):
             strategy = getattr(self, name)
             for part in strategy.split("_") if strategy is not None else ():
@@ -322,14 +323,14 @@ class Experiment:
         for corruption in self.corruptions or ():
             check_choice("corruption", corruption, CORRUPTION_NAMES)
         if self.outliers == "poe" and not self.corruptions:
-            raise ValueError(
+            raise BadInput(
                 f"corruptions is empty; expected at least one of {', '.join(CORRUPTION_NAMES)}"
             )
         for network in self.networks or ():
             check_choice("network", network, NETWORK_NAMES)
         if not self.ood:
-            raise ValueError("ood is empty; expected the name of at least one OOD set")
+            raise BadInput("ood is empty; expected the name of at least one OOD set")
         size, depth = int(self.image_size or 0), int(self.depth or 0)
         largest = int(math.log2(32 if size == 28 else size))
         if depth > largest:
-            raise ValueError(f"depth {depth}; expected 1 to {largest} for {size} px images")
+            raise BadInput(f"depth {depth}; expected 1 to {largest} for {size} px images")

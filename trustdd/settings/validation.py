@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 
-
-class MissingData(ValueError):  # noqa: N818 - it names a state, as FileNotFound does
-    """A dataset that is known by name is not there."""
+from trustdd.settings.errors import BadInput
 
 
 def check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
@@ -16,7 +14,7 @@ def check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
         ValueError: naming the setting, the value and what is allowed.
     """
     if value not in allowed:
-        raise ValueError(f"{name} {value!r}; expected one of {', '.join(allowed)}")
+        raise BadInput(f"{name} {value!r}; expected one of {', '.join(allowed)}")
 
 
 def check_integer(name: str, value: object, low: int | None) -> None:
@@ -27,7 +25,7 @@ def check_integer(name: str, value: object, low: int | None) -> None:
     """
     if isinstance(value, bool) or not isinstance(value, int) or (low is not None and value < low):
         bound = "" if low is None else f" ≥ {low}"
-        raise ValueError(f"{name} {value!r}; expected an integer{bound}")
+        raise BadInput(f"{name} {value!r}; expected an integer{bound}")
 
 
 def check_number(
@@ -42,7 +40,7 @@ def check_number(
     if not fine or value < 0 or (positive and value == 0) or value >= below:  # type: ignore[operator]
         bound = "> 0" if positive else "≥ 0"
         bound += f" and < {below:g}" if below < math.inf else ""
-        raise ValueError(f"{name} {value!r}; expected a number {bound}")
+        raise BadInput(f"{name} {value!r}; expected a number {bound}")
     return float(value)  # type: ignore[arg-type]
 
 
@@ -53,9 +51,9 @@ def check_names(name: str, value: object) -> tuple[str, ...]:
         ValueError: it is none, or a name stands in it twice.
     """
     if isinstance(value, str) or not isinstance(value, list | tuple):
-        raise ValueError(f"{name} {value!r}; expected a list of names")
+        raise BadInput(f"{name} {value!r}; expected a list of names")
     if not all(isinstance(v, str) and v for v in value):
-        raise ValueError(f"{name} {list(value)!r}; expected a list of names")
+        raise BadInput(f"{name} {list(value)!r}; expected a list of names")
     if len(set(value)) != len(value):
-        raise ValueError(f"{name} {list(value)!r}; expected each name once")
+        raise BadInput(f"{name} {list(value)!r}; expected each name once")
     return tuple(value)

@@ -21,6 +21,7 @@ import pandas as pd
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from trustdd.settings.errors import BadInput
 from trustdd.settings.experiment import Experiment
 from trustdd.store.run import provenance, read_tensors, sha256, write_json
 
@@ -78,7 +79,7 @@ class ExpertTrajectory:
         with safe_open(self.path, framework="pt") as file:
             rows = file.get_slice("parameters")
             if not 0 <= epoch < rows.get_shape()[0]:
-                raise ValueError(
+                raise BadInput(
                     f"epoch {epoch} of {self.path.name}; expected 0 to {rows.get_shape()[0] - 1}"
                 )
             return rows[epoch : epoch + 1][0]
@@ -124,7 +125,7 @@ class Experts(Sequence[ExpertTrajectory]):
         while (path := expert_path(self.directory, len(found))).is_file():
             found.append(ExpertTrajectory(path, len(found)))
         if not found or len(found) < (count or 0):
-            raise ValueError(f"{directory}: holds {len(found)} experts; expected {count or '≥ 1'}")
+            raise BadInput(f"{directory}: holds {len(found)} experts; expected {count or '≥ 1'}")
         self._experts = found[:count]
 
     def __len__(self) -> int:
@@ -200,7 +201,7 @@ def claim(directory: Path, experiment: Experiment) -> None:
         return
     for name, value in settings.items():
         if known.get(name) != value:
-            raise ValueError(
+            raise BadInput(
                 f"{directory}: holds experts of {name} {known.get(name)!r}; expected {value!r}"
             )
 

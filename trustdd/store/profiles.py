@@ -22,6 +22,7 @@ from typing import Any
 
 import yaml
 
+from trustdd.settings.errors import BadInput
 from trustdd.settings.experiment import METHODS, Experiment
 from trustdd.store.run import project_root
 
@@ -78,7 +79,7 @@ class Profile:
             ValueError: the profile has no such group; the message names those it has.
         """
         if name not in self.groups:
-            raise ValueError(
+            raise BadInput(
                 f"group '{name}' is not in profile '{self.name}'; "
                 f"it has {', '.join(self.groups) or 'none'}"
             )
@@ -115,22 +116,22 @@ def load_profile(name: str | Path) -> Profile:
         hint = f"; did you mean {near[0]}?" if near else ";"
         if path.suffix in (".yaml", ".yml") and text == str(path):
             hint = f": no such file in {Path.cwd()};"
-        raise ValueError(f"profile '{text}'{hint} expected one of {', '.join(known)}, or a .yaml")
+        raise BadInput(f"profile '{text}'{hint} expected one of {', '.join(known)}, or a .yaml")
     content = yaml.safe_load(path.read_text())
     if not isinstance(content, dict):
-        raise ValueError(f"profile {path}: expected a mapping with title, settings and groups")
+        raise BadInput(f"profile {path}: expected a mapping with title, settings and groups")
     allowed = ("title", "description", "settings", "groups")
     for key in content:
         if key not in allowed:
-            raise ValueError(f"profile {path}: '{key}'; expected one of {', '.join(allowed)}")
+            raise BadInput(f"profile {path}: '{key}'; expected one of {', '.join(allowed)}")
     settings = content.get("settings") or {}
     groups: dict[str, tuple[Experiment, ...]] = {}
     for group, grids in (content.get("groups") or {}).items():
         grids = grids if isinstance(grids, list) else [grids]
         try:
             groups[group] = tuple(_make(settings, cell) for grid in grids for cell in _cells(grid))
-        except ValueError as error:
-            raise ValueError(f"profile {path}, group '{group}': {error}") from None
+        except BadInput as error:
+            raise BadInput(f"profile {path}, group '{group}': {error}") from None
     return Profile(
         path.stem,
         str(content.get("title", path.stem)),
@@ -144,7 +145,7 @@ def load_profile(name: str | Path) -> Profile:
 def _cells(grid: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Expand a grid: every field with several values is crossed with the others."""
     if not isinstance(grid, Mapping):
-        raise ValueError(f"{grid!r}; expected a mapping of fields to values or lists of values")
+        raise BadInput(f"{grid!r}; expected a mapping of fields to values or lists of values")
     axes = []
     for name, value in grid.items():
         if name in LIST_FIELDS:

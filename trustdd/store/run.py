@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trustdd.settings.errors import BadInput
 from trustdd.settings.experiment import Experiment
 
 if TYPE_CHECKING:
@@ -131,12 +132,12 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
-        raise ValueError(f"{path}: no such file; expected a .safetensors file")
+        raise BadInput(f"{path}: no such file; expected a .safetensors file")
     try:
         with safe_open(path, framework="pt") as file:
             return {k: file.get_tensor(k) for k in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
     except SafetensorError as error:
-        raise ValueError(f"{path}: not a readable .safetensors file ({error})") from None
+        raise BadInput(f"{path}: not a readable .safetensors file ({error})") from None
 
 
 def tensor_shapes(path: Path) -> dict[str, list[int]]:
@@ -209,7 +210,7 @@ class Run:
         """
         path = Path(directory) / "experiment.json"
         if not path.is_file():
-            raise ValueError(f"{directory}: no run is stored here (experiment.json is missing)")
+            raise BadInput(f"{directory}: no run is stored here (experiment.json is missing)")
         values = json.loads(path.read_text())
         # a folder dataset needs a data_root to be valid; where it lay is not recorded
         return cls(Path(directory), Experiment.from_dict({"data_root": "data", **values}))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from trustdd.settings.errors import BadInput
 from trustdd.settings.experiment import Experiment
 from trustdd.store.run import Run
 
@@ -55,7 +56,7 @@ def check_stage(name: str) -> str:
         ValueError: there is not.
     """
     if name not in STAGES:
-        raise ValueError(f"stage '{name}'; expected one of {', '.join(STAGES)}")
+        raise BadInput(f"stage '{name}'; expected one of {', '.join(STAGES)}")
     return name
 
 

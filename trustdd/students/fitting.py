@@ -13,6 +13,7 @@ from trustdd.data.augmentation import augment
 from trustdd.networks.convnet import ConvNet
 from trustdd.networks.memory import move
 from trustdd.networks.passes import Passes
+from trustdd.settings.errors import BadInput
 from trustdd.students.descent import Descent, JointDescent
 
 
@@ -168,7 +169,7 @@ def _rates(lr: float, epochs: int, decay: bool) -> list[float]:
 
 def _check_alike(networks: Sequence[nn.Module], *of_each: Sequence[object]) -> None:
     if any(len(own) != len(networks) for own in of_each):
-        raise ValueError(
+        raise BadInput(
             f"{len(networks)} networks, {' and '.join(str(len(own)) for own in of_each)} sets of "
             "images, labels, outliers and generators; expected one of each a network"
         )
@@ -177,9 +178,9 @@ def _check_alike(networks: Sequence[nn.Module], *of_each: Sequence[object]) -> N
         kinds[name] = [tuple(t.shape) if isinstance(t, Tensor) else None for t in own]  # type: ignore[misc]
     for name, shapes in kinds.items():
         if any(shape != shapes[0] for shape in shapes):
-            raise ValueError(f"{name} of different shapes; expected equal ones to train together")
+            raise BadInput(f"{name} of different shapes; expected equal ones to train together")
     if not all(Passes.fit(network) for network in networks):
-        raise ValueError("networks that are no ConvNet; expected ConvNets to train together")
+        raise BadInput("networks that are no ConvNet; expected ConvNets to train together")
 
 
 @dataclass

@@ -14,6 +14,8 @@ import pandas as pd
 import torch
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
+from trustdd.settings.errors import BadInput
+
 RECALL = 0.95
 
 
@@ -76,11 +78,11 @@ def reliability(confidence: Any, correct: Any, bins: int = 15) -> pd.DataFrame:
     """
     confidence, correct = _pair(confidence, correct)
     if confidence.min() < 0 or confidence.max() > 1:
-        raise ValueError(
+        raise BadInput(
             f"confidence from {confidence.min():g} to {confidence.max():g}; expected [0, 1]"
         )
     if isinstance(bins, bool) or not isinstance(bins, int) or bins < 1:
-        raise ValueError(f"bins {bins!r}; expected an integer ≥ 1")
+        raise BadInput(f"bins {bins!r}; expected an integer ≥ 1")
     edges = np.linspace(0, 1, bins + 1)
     place = np.searchsorted(edges[1:-1], confidence, side="left")
     count = np.bincount(place, minlength=bins)
@@ -170,16 +172,16 @@ def _vector(name: str, values: Any) -> np.ndarray:
         values = values.detach().cpu().double().numpy()
     vector = np.asarray(values, dtype=np.float64)
     if vector.ndim != 1 or not len(vector):
-        raise ValueError(f"{name} of shape {vector.shape}; expected [n] with n ≥ 1")
+        raise BadInput(f"{name} of shape {vector.shape}; expected [n] with n ≥ 1")
     if not np.isfinite(vector).all():
-        raise ValueError(f"{name} holds NaN or infinite values; expected finite numbers")
+        raise BadInput(f"{name} holds NaN or infinite values; expected finite numbers")
     return vector
 
 
 def _pair(confidence: Any, correct: Any) -> tuple[np.ndarray, np.ndarray]:
     scores, right = _vector("confidence", confidence), _vector("correct", correct)
     if len(scores) != len(right):
-        raise ValueError(f"{len(scores)} confidences and {len(right)} values of correct")
+        raise BadInput(f"{len(scores)} confidences and {len(right)} values of correct")
     if not np.isin(right, (0, 1)).all():
-        raise ValueError("correct holds other values than true and false")
+        raise BadInput("correct holds other values than true and false")
     return scores, right

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from trustdd.settings.errors import BadInput
+
 
 def msp(logits: Tensor) -> Tensor:
     """Maximum softmax probability.
@@ -53,7 +55,7 @@ def energy(logits: Tensor, temperature: float = 1.0) -> Tensor:
     Source: Liu et al. 2020.
     """
     if not temperature > 0:
-        raise ValueError(f"temperature {temperature!r}; expected a number > 0")
+        raise BadInput(f"temperature {temperature!r}; expected a number > 0")
     return temperature * (_checked(logits) / temperature).logsumexp(1)
 
 
@@ -67,5 +69,5 @@ SCORES: dict[str, Callable[[Tensor], Tensor]] = {
 
 def _checked(logits: Tensor) -> Tensor:
     if logits.ndim != 2 or logits.shape[1] == 0:
-        raise ValueError(f"logits of shape {tuple(logits.shape)}; expected [n, k] with k ≥ 1")
+        raise BadInput(f"logits of shape {tuple(logits.shape)}; expected [n, k] with k ≥ 1")
     return logits

@@ -14,6 +14,7 @@ from trustdd.data.outliers import OutlierSource
 from trustdd.networks import architectures
 from trustdd.networks.convnet import ConvNet
 from trustdd.networks.memory import keep_freed_memory
+from trustdd.settings.errors import BadInput
 from trustdd.settings.experiment import Experiment
 from trustdd.settings.randomness import stream
 from trustdd.students.fitting import fit, fit_together
@@ -34,7 +35,7 @@ def resolve_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"device '{name}'; this machine offers cpu only")
+        raise BadInput(f"device '{name}'; this machine offers cpu only")
     return torch.device(name)
 
 

@@ -9,9 +9,9 @@ import pandas as pd
 
 from trustdd.report.results import NEAR_OOD
 from trustdd.report.show.display import finding, images, table
+from trustdd.settings.errors import MissingData
 from trustdd.settings.experiment import Experiment
 from trustdd.settings.randomness import stream
-from trustdd.settings.validation import MissingData
 
 if TYPE_CHECKING:
     from trustdd.data.imagesets import ImageSet
