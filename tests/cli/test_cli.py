@@ -125,7 +125,7 @@ def test_a_notebook_is_refused_before_any_kernel(
     def no_kernel(*_: object, **__: object) -> None:
         raise AssertionError("a kernel was started")
 
-    monkeypatch.setattr("trustdd.notebooks.execute", no_kernel)
+    monkeypatch.setattr("trustdd.notebooks.execution.execute", no_kernel)
     assert message in refused(capsys, "run", "tiny", "-p", assignment)
 
 
@@ -142,7 +142,7 @@ def test_what_run_hands_to_the_notebook(
         handed[path.name] = values
         return output
 
-    monkeypatch.setattr("trustdd.notebooks.execute", execute)
+    monkeypatch.setattr("trustdd.notebooks.execution.execute", execute)
     build = project / "_build" / "notebooks"
     for words, expected in (
         ((), {}),
@@ -170,7 +170,7 @@ def test_a_failing_notebook_exits_with_one(
     def execute(*_: object, **__: object) -> Path:
         raise NotebookFailed("cell 3: KeyError: 'a\nb'", None)
 
-    monkeypatch.setattr("trustdd.notebooks.execute", execute)
+    monkeypatch.setattr("trustdd.notebooks.execution.execute", execute)
     assert call(capsys, "run", "tiny") == (1, "", "trustdd: cell 3: KeyError: 'a b'\n")
 
 

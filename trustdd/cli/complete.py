@@ -33,7 +33,7 @@ def complete(assignments: tuple[str, ...], whole: bool, profile: str) -> None:
     """
     from trustdd.data.inliers import check_inliers
     from trustdd.data.ood import check_ood
-    from trustdd.notebooks import check_values, experiment_parameters, parse_assignments
+    from trustdd.notebooks.parameters import check_values, experiment_parameters, parse_assignments
     from trustdd.pipeline.completion import bring_up_to_date
     from trustdd.store.profiles import load_profile
     from trustdd.store.run import Run

@@ -45,16 +45,17 @@ def _print(entry: dict[str, Any]) -> None:
 
 
 def _notebooks() -> list[dict[str, Any]]:
-    from trustdd import notebooks
+    from trustdd.notebooks.parameters import read_parameters
+    from trustdd.notebooks.source import list_notebooks, notebook_title, read_notebook
 
     found = []
-    for path in notebooks.list_notebooks():
-        notebook = notebooks.read_notebook(path)
+    for path in list_notebooks():
+        notebook = read_notebook(path)
         parameters = [
             {"name": p.name, "type": p.describe(), "default": p.default, "help": p.help}
-            for p in notebooks.read_parameters(notebook).values()
+            for p in read_parameters(notebook).values()
         ]
-        title = notebooks.notebook_title(notebook)
+        title = notebook_title(notebook)
         found.append({"name": path.stem, "title": title, "parameters": parameters})
     return found
 

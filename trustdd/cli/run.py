@@ -47,12 +47,14 @@ def run(
     An unknown or badly typed parameter, an impossible value, or a dataset that is not there is
     refused before anything runs. Paths are taken from the project's folder.
     """
-    from trustdd import notebooks
+    from trustdd.notebooks.execution import execute, output_path
+    from trustdd.notebooks.parameters import check_values, parse_assignments, read_parameters
+    from trustdd.notebooks.source import find_notebook, read_notebook
 
-    path = notebooks.find_notebook(notebook)
-    parameters = notebooks.read_parameters(notebooks.read_notebook(path))
+    path = find_notebook(notebook)
+    parameters = read_parameters(read_notebook(path))
     given = _read_file(parameters_file) if parameters_file else {}
-    given |= notebooks.parse_assignments(assignments, parameters)
+    given |= parse_assignments(assignments, parameters)
     if profile is not None:
         # a name is no path: a folder of this name that happens to be here is not meant
         profile = _seen_from_here(profile) if Path(profile).is_file() else profile
@@ -60,16 +62,14 @@ def run(
             raise BadInput(f"profile '{given['profile']}' and '{profile}'; expected one of them")
         if "profile" not in parameters:
             raise BadInput(f"{path.name} has no parameter 'profile'; expected no --profile")
-    values = notebooks.check_values(parameters, given, path.name)
+    values = check_values(parameters, given, path.name)
     if values.get("data_root"):
         values["data_root"] = _seen_from_here(values["data_root"])
     values = _under_profile(parameters, values)
     if output is not None and output.suffix != ".ipynb":
         raise BadInput(f"output '{output}'; expected a name that ends in .ipynb")
     shown = sys.stderr.isatty() if progress is None else progress
-    written = notebooks.execute(
-        path, values, output or notebooks.output_path(path, values), progress=shown
-    )
+    written = execute(path, values, output or output_path(path, values), progress=shown)
     click.echo(written)
 
 
@@ -98,19 +98,20 @@ def _under_profile(parameters: dict[str, Any], given: dict[str, Any]) -> dict[st
     """Add what the profile sets, and try out what is asked for, in the project's folder."""
     import contextlib
 
-    from trustdd import notebooks
+    from trustdd.notebooks.parameters import changed
+    from trustdd.notebooks.preflight import check_experiments, profile_values
     from trustdd.store.profiles import load_profile
     from trustdd.store.run import project_root
 
     if "profile" not in parameters:
-        return notebooks.changed(parameters, given)
+        return changed(parameters, given)
     with contextlib.chdir(project_root()):
         default = parameters["profile"].default
         profile = load_profile(given.get("profile", default))
         values = given
         if profile.name != default:
-            values = {**notebooks.profile_values(parameters, profile), **given}
+            values = {**profile_values(parameters, profile), **given}
         # importing torch to look for data that is known to be there would double a short run
         asked = set(given) - {"profile"}
-        notebooks.check_experiments(parameters, values, profile, data=bool(asked))
-    return notebooks.changed(parameters, values)
+        check_experiments(parameters, values, profile, data=bool(asked))
+    return changed(parameters, values)

@@ -112,7 +112,7 @@ class ArrayFiles(ABC):
 
     def _damaged(self, error: Exception) -> ValueError:
         reason = str(error) or type(error).__name__
-        return ValueError(
+        return BadInput(
             f"'{self.name}': the files in {self.directory} cannot be read ({reason}); "
             "an interrupted download? Remove them and get them again"
         )

@@ -179,7 +179,7 @@ def _unknown(name: str, base: str, root: Path | None, role: str) -> ValueError:
     near = difflib.get_close_matches(base, known, n=3, cutoff=0.5)
     hint = f"; nearest: {', '.join(dict.fromkeys(near))}" if near else ""
     where = f"a folder of images {root / base}" if root else "with data_root, a folder in it"
-    return ValueError(
+    return BadInput(
         f"{role} '{name}' is unknown{hint}; expected one of {', '.join(known_names())}, {where}, "
         "or folder:PATH"
     )
