@@ -50,9 +50,9 @@ def work(experiments: Iterable[Experiment]) -> int:
     for e in experiments:
         images = e.ipc + int(e.outlier_ipc or 0)
         parts = 1 if e.outliers == "none" else 2
-        total += e.training_epochs * images
+        total += int(e.training_epochs or 0) * images
         if e.selection == "full":
-            total += e.training_epochs * 1000
+            total += int(e.training_epochs or 0) * 1000
         elif e.selection == "random":
             continue
         elif e.method == "mtt":

@@ -30,6 +30,7 @@ from trustdd.students.training import build_network
 TINY = Experiment(
     dataset="digits", method="mtt", outliers="poe", ipc=1, seed=3, width=4, depth=2, experts=2,
     max_start_epoch=2, expert_epochs=1, expert_lr=0.05, expert_batch=128, device="cpu",
+    expert_augmentation=None,
 )  # fmt: skip
 EPOCHS = 3
 

@@ -311,6 +311,16 @@ def test_a_step_draws_its_segment_from_the_iteration() -> None:
     assert {n for _, _, n in experts.asked} == {2}
 
 
+def test_experts_take_turns_in_an_order_drawn_anew() -> None:
+    network = ConvNet(1, 10, 16, width=4, depth=1)
+    experts = Straight(network)
+    for i in range(30):
+        step_of(network, experts, i)
+    rounds = [tuple(e for e, _, _ in experts.asked[i : i + 3]) for i in range(0, 30, 3)]
+    assert all(sorted(turn) == [0, 1, 2] for turn in rounds)
+    assert len(set(rounds)) > 1
+
+
 def test_a_diverging_student_is_named() -> None:
     network = ConvNet(1, 10, 16, width=4, depth=1)
     with pytest.raises(FloatingPointError, match=r"diverged at iteration 7 .*student_lr 1e\+30"):

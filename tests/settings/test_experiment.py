@@ -25,6 +25,29 @@ def test_dc_is_dsa_without_augmentation() -> None:
 
 
 @pytest.mark.parametrize(
+    ("dataset", "method", "epochs"),
+    [
+        ("cifar10", "dc", 300),
+        ("mnist", "dc", 1000),
+        ("cifar10", "dsa", 1000),
+        ("svhn", "mtt", 1000),
+    ],
+)
+def test_students_train_as_long_as_published(dataset: str, method: str, epochs: int) -> None:
+    assert Experiment(dataset=dataset, method=method).training_epochs == epochs
+    assert Experiment(dataset=dataset, method=method, training_epochs=7).training_epochs == 7
+
+
+def test_experts_are_augmented_as_the_dataset_is_unless_told_otherwise() -> None:
+    experiment = Experiment(dataset="cifar10", method="mtt")
+    assert experiment.expert_augmentation == "color_crop_cutout_flip_scale_rotate"
+    assert Experiment(method="mtt").expert_augmentation == "color_crop_cutout_scale_rotate"
+    assert experiment.but(expert_augmentation=None).expert_augmentation is None
+    # what plays no part has one value, so that equal runs share a key
+    assert Experiment(method="dsa").key == Experiment(method="dsa", expert_augmentation=None).key
+
+
+@pytest.mark.parametrize(
     ("dataset", "ipc", "steps", "start"),
     [("cifar10", 1, 50, 2), ("cifar10", 10, 30, 20), ("cifar100", 50, 80, 40)],
 )

@@ -252,8 +252,8 @@ def _resample(images: Tensor, values: Mapping[str, Tensor]) -> Tensor:
     if images.device.type == "cuda" and differentiated and shared:
         return _resample_by_matrix(images, theta)
     size = [len(theta), *images.shape[1:]]
-    grid = F.affine_grid(theta, size, align_corners=False).expand(len(images), -1, -1, -1)
-    return F.grid_sample(images, grid, padding_mode="zeros", align_corners=False)
+    grid = F.affine_grid(theta, size, align_corners=True).expand(len(images), -1, -1, -1)
+    return F.grid_sample(images, grid, padding_mode="zeros", align_corners=True)
 
 
 def _resample_by_matrix(images: Tensor, theta: Tensor) -> Tensor:
@@ -268,9 +268,9 @@ def _resample_by_matrix(images: Tensor, theta: Tensor) -> Tensor:
     with torch.no_grad():
         # as channels of one image, since the map is one
         pixels = torch.eye(size, dtype=images.dtype, device=images.device)
-        grid = F.affine_grid(theta, [1, size, height, width], align_corners=False)
+        grid = F.affine_grid(theta, [1, size, height, width], align_corners=True)
         matrix = F.grid_sample(
-            pixels.view(1, size, height, width), grid, padding_mode="zeros", align_corners=False
+            pixels.view(1, size, height, width), grid, padding_mode="zeros", align_corners=True
         ).view(size, size)
     return (images.flatten(2) @ matrix).view_as(images)
 

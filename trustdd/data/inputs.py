@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from trustdd.settings.defaults import TRAJECTORY_STATISTICS
 from trustdd.settings.experiment import Experiment
 from trustdd.data.inliers import InlierData, load_inliers
 from trustdd.store.run import cache_root
@@ -35,7 +36,10 @@ class WhitenedData(InlierData):
 
 
 def load_inputs(experiment: Experiment) -> InlierData:
-    """Load an experiment's InD data, with the whitening where trajectory matching asks for it.
+    """Load an experiment's InD data, normalised or whitened as its method is published.
+
+    Trajectory matching asks for ZCA whitening on some sets and budgets, and elsewhere for the
+    statistics of its own code (`settings.defaults.TRAJECTORY_STATISTICS`).
 
     The whitening is fitted once per training set and kept under `trustdd.store.run.cache_root`.
 
@@ -43,8 +47,11 @@ def load_inputs(experiment: Experiment) -> InlierData:
         ValueError: the data is not there, or its images are too large to be whitened.
     """
     data = load_inliers(experiment)
-    if not (experiment.method == "mtt" and experiment.zca):
+    if experiment.method != "mtt":
         return data
+    if not experiment.zca:
+        mean, std = TRAJECTORY_STATISTICS.get(experiment.dataset, (data.mean, data.std))
+        return replace(data, mean=mean, std=std)
     shape = (data.channels, data.image_size, data.image_size)
     check_whitening(shape)
     return WhitenedData(data.name, data.train, data.test, data.mean, data.std, _whitening(data))

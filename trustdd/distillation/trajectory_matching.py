@@ -190,8 +190,9 @@ def trajectory_step(
 ) -> Tensor:
     """The loss of one distillation iteration: a random expert segment, a student on it.
 
-    Expert, start epoch, batches and augmentation are drawn for this iteration from the
-    experiment's seed, so a resumed run draws what an uninterrupted one would have.
+    The experts take turns, in an order that is drawn anew each time all of them have been taken, as
+    in MTT's published code. Expert, start epoch, batches and augmentation are drawn for this
+    iteration from the experiment's seed, so a resumed run draws what an uninterrupted one would.
 
     Args:
         experiment: the settings (`max_start_epoch`, `expert_epochs`, `student_steps`,
@@ -211,9 +212,8 @@ def trajectory_step(
     Raises:
         FloatingPointError: the student diverged; the message says where and at which rate.
     """
+    expert = _whose_turn(experiment, min(experiment.experts, len(experts)), iteration)
     generator = stream(experiment.seed, "trajectory", iteration)
-    count = min(experiment.experts, len(experts))
-    expert = int(torch.randint(count, (), generator=generator))
     start_epoch = int(torch.randint(int(experiment.max_start_epoch or 1), (), generator=generator))
     segment = experts.segment(expert, start_epoch, int(experiment.expert_epochs or 1))
     start, target = (unflatten_parameters(network, v.to(images.device)) for v in segment)
@@ -233,3 +233,9 @@ def trajectory_step(
             f"{float(student_lr.detach()):.3g}); try a smaller lr_images or lr_student_lr"
         )
     return loss
+
+
+def _whose_turn(experiment: Experiment, count: int, iteration: int) -> int:
+    """Return the expert of an iteration: each of `count` once before any comes again."""
+    generator = stream(experiment.seed, "order of the experts", iteration // count)
+    return int(torch.randperm(count, generator=generator)[iteration % count])

@@ -19,6 +19,7 @@ from trustdd.settings.defaults import (
     DATASETS,
     dataset_defaults,
     matching_loops,
+    training_epochs,
     trajectory_settings,
 )
 from trustdd.settings.errors import BadInput
@@ -47,7 +48,7 @@ NETWORK_NAMES = ("mlp", "lenet", "alexnet", "vgg11", "resnet18")
 class Experiment:
     """The settings of one run of the pipeline: distil, train a student, detect OOD inputs.
 
-    Every field left unset (``None``, or ``"auto"`` for `augmentation`) takes the
+    Every field left unset (``None``, or ``"auto"`` for the augmentations) takes the
     dataset's published default at construction, so a finished `Experiment` shows
     every value that will be used. `but` changes fields and re-derives the unset ones;
     ``dataclasses.replace`` keeps every field, derived ones included, as it stands.
@@ -98,7 +99,8 @@ class Experiment:
         expert_epochs: expert epochs that one segment spans.
         expert_lr: learning rate of the experts.
         expert_batch: batch size of the experts.
-        expert_augmentation: augmentation of expert training, or ``None``.
+        expert_augmentation: augmentation of expert training, ``None`` for none, or ``"auto"`` for
+            the dataset's.
         student_steps: SGD steps of the student inside trajectory matching.
         student_lr: initial value of the learned student learning rate.
         lr_student_lr: learning rate of the student learning rate.
@@ -140,7 +142,7 @@ class Experiment:
     lr_outliers: float | None = None
     lr_network: float = 0.01
     network_batch: int = 256
-    training_epochs: int = 1000
+    training_epochs: int | None = None
     training_lr: float = 0.01
     training_momentum: float = 0.9
     training_weight_decay: float = 5e-4
@@ -153,7 +155,7 @@ class Experiment:
     expert_epochs: int | None = None
     expert_lr: float = 0.01
     expert_batch: int = 256
-    expert_augmentation: str | None = None
+    expert_augmentation: str | None = "auto"
     student_steps: int | None = None
     student_lr: float | None = None
     lr_student_lr: float | None = None
@@ -177,6 +179,11 @@ class Experiment:
             facts = dataset_defaults(self.dataset)
             chosen = None if self.method == "dc" else facts.augmentation
             object.__setattr__(self, "augmentation", chosen)
+        if self.method != "mtt":
+            self._canonical(expert_augmentation=None)
+        elif self.expert_augmentation == "auto":
+            chosen = dataset_defaults(self.dataset).augmentation
+            object.__setattr__(self, "expert_augmentation", chosen)
         for name in ("corruptions", "ood", "networks"):
             object.__setattr__(self, name, check_names(name, getattr(self, name)))
         if self.outliers == "none":
@@ -259,6 +266,7 @@ class Experiment:
             "outer_loops": outer,
             "inner_loops": inner,
             "real_batch": facts.real_batch,
+            "training_epochs": training_epochs(self.dataset, self.method),
             "lr_images": lr_images,
             "lr_outliers": self.lr_images if self.lr_images is not None else lr_images,
             "ood": facts.ood,

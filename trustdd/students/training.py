@@ -87,7 +87,7 @@ def train_student(
         channels=distilled.images.shape[1],
         classes=int(distilled.labels.max()) + 1,
         lr=distilled.student_lr,
-        bar=tqdm(total=experiment.training_epochs, desc="student", disable=not progress),
+        bar=tqdm(total=int(experiment.training_epochs or 0), desc="student", disable=not progress),
     )
 
 
@@ -130,7 +130,9 @@ def _train_together(
         student = build_network(experiment, channels, classes, "student", "convnet").to(device)
         assert isinstance(student, ConvNet)
         students.append(student)
-    with tqdm(total=experiment.training_epochs, desc="students", disable=not progress) as bar:
+    with tqdm(
+        total=int(experiment.training_epochs or 0), desc="students", disable=not progress
+    ) as bar:
         fit_together(
             students,
             [own.images.to(device) for own in distilled],
@@ -176,7 +178,9 @@ def train_on_real(
         channels=data.channels,
         classes=len(data.classes),
         normalise=data.normalise,
-        bar=tqdm(total=experiment.training_epochs, desc="full data", disable=not progress),
+        bar=tqdm(
+            total=int(experiment.training_epochs or 0), desc="full data", disable=not progress
+        ),
     )
 
 
@@ -218,7 +222,7 @@ def _draws(experiment: Experiment, network: str) -> torch.Generator:
 def _settings(experiment: Experiment) -> dict[str, Any]:
     """How an experiment's students are trained, for `fit` and `fit_together`."""
     return {
-        "epochs": experiment.training_epochs,
+        "epochs": int(experiment.training_epochs or 0),
         "momentum": experiment.training_momentum,
         "weight_decay": experiment.training_weight_decay,
         "batch": experiment.training_batch,

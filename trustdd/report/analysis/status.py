@@ -102,7 +102,7 @@ def expected_hours(experiment: Experiment, speeds: Mapping[str, Any]) -> float |
     beside = experiment.outliers != "none"
     # the benchmark's epochs and student steps are of images and as many outliers
     share = experiment.ipc * 10 / IMAGES * (1.0 if beside else 0.5)
-    student = parts["student"] / STUDENT_EPOCHS * share * experiment.training_epochs
+    student = parts["student"] / STUDENT_EPOCHS * share * int(experiment.training_epochs or 0)
     seconds = student
     iterations = int(experiment.iterations or 0)
     if experiment.selection != "distilled":
