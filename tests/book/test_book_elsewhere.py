@@ -176,8 +176,8 @@ def test_a_status_counts_what_is_finished(tmp_path: Path, monkeypatch: pytest.Mo
     found = status(profile, tmp_path)
     assert found["benchmarks"] == ["cpu"]
     first = found["settings"][0]
-    assert first["name"] == "cifar10, DSA, IPC 10, no outliers"
-    assert (first["planned"], first["done"], first["accuracy"]) == (3, 0, [])
+    assert first["name"] == "cifar10, DSA, IPC 1, no outliers"
+    assert (first["planned"], first["done"], first["accuracy"]) == (5, 0, [])
     assert first["expected"]["cpu"] > 0
 
     run = Run.of(profile.group("main")[0], profile.name)

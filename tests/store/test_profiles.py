@@ -103,3 +103,29 @@ def test_every_profile_of_the_project_loads(name: str) -> None:
     assert profile.title
     assert profile.description
     assert profile.experiments()
+
+
+@pytest.mark.parametrize(
+    ("primary", "complaint"),
+    [
+        ("msp", "expected a mapping with score, near and far"),
+        ("{score: msp, near: [photos]}", "expected a mapping with score, near and far"),
+        ("{score: odin, near: [photos], far: [textures]}", "primary score 'odin'; expected one of"),
+        ("{score: msp, near: photos, far: [textures]}", "primary near 'photos'; expected a list"),
+        ("{score: msp, near: [], far: [textures]}", "at least one OOD set in each"),
+        ("{score: msp, near: [photos], far: [photos]}", "none in both"),
+    ],
+)
+def test_primary_measures_are_checked(tmp_path: Path, primary: str, complaint: str) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text(f"primary: {primary}\ngroups: {{main: {{dataset: digits}}}}\n")
+    with pytest.raises(ValueError, match=complaint):
+        load_profile(path)
+
+
+def test_primary_measures_are_read() -> None:
+    primary = load_profile("paper").primary
+    assert primary is not None
+    assert (primary.score, primary.near) == ("msp", ("tiny_near", "photos"))
+    assert not {"gaussian", "uniform"} & {*primary.near, *primary.far}
+    assert load_profile("smoke").primary is None

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from trustdd.settings.experiment import SCORE_NAMES
 from trustdd.students.scores import SCORES, energy, max_logit, msp
 
 
@@ -53,3 +54,7 @@ def test_a_temperature_that_is_not_positive_is_refused(temperature: float) -> No
 def test_logits_of_another_shape_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match=r"\(5,\); expected \[n, k\]"):
         SCORES[name](torch.zeros(5))
+
+
+def test_settings_know_the_scores_by_name() -> None:
+    assert tuple(SCORES) == SCORE_NAMES

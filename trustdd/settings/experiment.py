@@ -30,6 +30,8 @@ PRECISIONS = ("float32", "bf16")
 OUTLIERS = ("none", "oe", "poe")
 SELECTIONS = ("distilled", "random", "full")
 METRICS = ("layerwise", "mse", "cosine")
+#: detection scores that read logits alone, in every report
+SCORE_NAMES = ("msp", "maxlogit", "energy")
 CORRUPTION_NAMES = (
     "jigsaw", "invert", "mosaic", "speckle",
     "rgb_ghost", "uniform_speckle", "arithmetic_mean", "geometric_mean",

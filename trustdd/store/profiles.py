@@ -4,6 +4,7 @@ A profile is a YAML file ``profiles/NAME.yaml``::
 
     title: Quick
     description: one line that says what was shrunk
+    primary: {score: msp, near: [photos], far: [textures]}    # what verdicts on detection rest on
     settings:                # under every experiment's own fields
       "*": {…}               # all datasets
       digits: {width: 32, dsa: {iterations: 20}}    # a dataset; nested, one method of it
@@ -23,7 +24,8 @@ from typing import Any
 import yaml
 
 from trustdd.settings.errors import BadInput
-from trustdd.settings.experiment import METHODS, Experiment
+from trustdd.settings.experiment import METHODS, SCORE_NAMES, Experiment
+from trustdd.settings.validation import check_choice, check_names
 from trustdd.store.run import project_root
 
 #: fields whose value is itself a list of names; a grid over them is a list of lists
@@ -31,6 +33,39 @@ LIST_FIELDS = ("corruptions", "ood", "networks")
 FIELD_NAMES = tuple(f.name for f in fields(Experiment))
 #: fields that ``None`` leaves unset
 UNSET_BY_NONE = frozenset(f.name for f in fields(Experiment) if f.default is None)
+
+
+@dataclass(frozen=True)
+class Primary:
+    """The measures that a profile names before its runs: what verdicts on detection rest on.
+
+    Attributes:
+        score: the detection score.
+        near: OOD sets whose mean AUROC is one measure.
+        far: those whose mean AUROC is the other.
+    """
+
+    score: str
+    near: tuple[str, ...]
+    far: tuple[str, ...]
+
+    @classmethod
+    def of(cls, content: object) -> Primary:
+        """Read the ``primary`` of a profile.
+
+        Raises:
+            BadInput: it is not a score and two lists of names.
+        """
+        if not isinstance(content, Mapping) or set(content) != {"score", "near", "far"}:
+            raise BadInput(f"primary {content!r}; expected a mapping with score, near and far")
+        check_choice("primary score", content["score"], SCORE_NAMES)
+        near, far = (check_names(f"primary {name}", content[name]) for name in ("near", "far"))
+        if not near or not far or {*near} & {*far}:
+            raise BadInput(
+                f"primary near {list(near)} and far {list(far)}; expected at least one OOD set in "
+                "each, and none in both"
+            )
+        return cls(content["score"], near, far)
 
 
 @dataclass(frozen=True)
@@ -44,6 +79,7 @@ class Profile:
         settings: per dataset (or ``"*"``), fields laid under every experiment's own.
         groups: group name → its experiments, in the order of the grid.
         path: the YAML file.
+        primary: the measures named before its runs, or ``None``.
     """
 
     name: str
@@ -52,6 +88,7 @@ class Profile:
     settings: Mapping[str, Mapping[str, Any]]
     groups: Mapping[str, tuple[Experiment, ...]]
     path: Path
+    primary: Primary | None = None
 
     def experiment(self, **given: Any) -> Experiment:
         """Make an experiment: the given fields over the profile's settings over the defaults.
@@ -120,10 +157,14 @@ def load_profile(name: str | Path) -> Profile:
     content = yaml.safe_load(path.read_text())
     if not isinstance(content, dict):
         raise BadInput(f"profile {path}: expected a mapping with title, settings and groups")
-    allowed = ("title", "description", "settings", "groups")
+    allowed = ("title", "description", "primary", "settings", "groups")
     for key in content:
         if key not in allowed:
             raise BadInput(f"profile {path}: '{key}'; expected one of {', '.join(allowed)}")
+    try:
+        primary = Primary.of(content["primary"]) if "primary" in content else None
+    except BadInput as error:
+        raise BadInput(f"profile {path}: {error}") from None
     settings = content.get("settings") or {}
     groups: dict[str, tuple[Experiment, ...]] = {}
     for group, grids in (content.get("groups") or {}).items():
@@ -139,6 +180,7 @@ def load_profile(name: str | Path) -> Profile:
         settings,
         groups,
         path,
+        primary,
     )
 
 
