@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from trustdd.data import corruptions
-from trustdd.data.distilled_set import initial_set
+from trustdd.data.initial_set import initial_set
 from trustdd.data.inliers import InlierData, load_inliers
 from trustdd.data.ood import load_outlier_pool
 from trustdd.data.outliers import outlier_source

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from trustdd.settings.experiment import Experiment
 from trustdd.data.inliers import InlierData
-from trustdd.data.inputs import WhitenedData
-from trustdd.data.outliers import OutlierSource
-from trustdd.settings.randomness import stream
-from trustdd.store.run import read_tensors, write_tensors
+from trustdd.data.inputs import WhitenedData, whitens
+from trustdd.data.set_checks import (
+    check_images,
+    check_labels,
+    check_statistics,
+    check_student_lr,
+    check_weighted,
+)
 from trustdd.settings.errors import BadInput
+from trustdd.settings.experiment import Experiment
+from trustdd.store.run import read_tensors, write_tensors
 
 FORMAT = "trustdd-distilled-1"
 PICTURES = ("pictures", "outlier_pictures")
@@ -29,7 +36,8 @@ class DistilledSet:
         images: ``float32 [classes·ipc, c, h, w]``, sorted by class, normalised as a network is
             fed them: ``(x − mean) / std``, not bounded. `pictures` gives [0, 1]. Of a finished
             set they are numbers that half precision holds, see `rounded`.
-        labels: ``int64 [classes·ipc]``.
+        labels: ``int64 [classes·ipc]``; or a distribution over classes an image,
+            ``float32 [classes·ipc, k]``.
         outliers: ``float32 [m, c, h, w]``, normalised alike, or ``None``.
         student_lr: the learning rate that trajectory matching learned, or ``None``.
         experiment: the settings that made it.
@@ -37,6 +45,12 @@ class DistilledSet:
         std: its standard deviation per channel.
         whitened: what `pictures` shows where the images are ZCA-whitened: the synthetic images
             and, if any, outliers, turned back into pixels, ``uint8``; ``None`` otherwise.
+
+    Raises:
+        ValueError: images or outliers of another shape than the experiment's data has, not finite,
+            or not floating point; labels out of range, of which a class is missing, or that are
+            neither classes nor distributions; a mean or std that is not one number a channel;
+            outliers under an experiment that gives them no weight.
     """
 
     images: Tensor
@@ -48,8 +62,56 @@ class DistilledSet:
     std: tuple[float, ...]
     whitened: tuple[Tensor, ...] | None = None
 
+    def __post_init__(self) -> None:
+        images = check_images("images", self.images, self.experiment)
+        outliers = self.outliers
+        if outliers is not None:
+            check_weighted(outliers, self.experiment)
+            outliers = check_images("outliers", outliers, self.experiment)
+        channels = images.shape[1]
+        if outliers is not None and outliers.shape[1] != channels:
+            raise BadInput(
+                f"outliers of {outliers.shape[1]} channels beside images of {channels}; expected "
+                "equally many"
+            )
+        checked = {
+            "images": images,
+            "labels": check_labels(self.labels, len(images), self.experiment),
+            "outliers": outliers,
+            "student_lr": check_student_lr(self.student_lr),
+            "mean": check_statistics("mean", self.mean, channels),
+            "std": check_statistics("std", self.std, channels),
+        }
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+        self._check_pictures()
+
+    def _check_pictures(self) -> None:
+        if self.whitened is None:
+            return
+        if not whitens(self.experiment):
+            raise BadInput(
+                "pictures of whitened images under an experiment without zca; expected none"
+            )
+        sets = [t for t in (self.images, self.outliers) if t is not None]
+        if [(p.dtype, p.shape) for p in self.whitened] != [(torch.uint8, t.shape) for t in sets]:
+            shapes = ", ".join(f"{p.dtype} {list(p.shape)}" for p in self.whitened)
+            raise BadInput(
+                f"pictures of whitened images: {shapes}; expected uint8 of the shapes "
+                f"{', '.join(str(list(t.shape)) for t in sets)}"
+            )
+
+    @property
+    def classes(self) -> int:
+        """The number of classes."""
+        return self.labels.shape[1] if self.labels.ndim == 2 else int(self.labels.max()) + 1
+
     def pictures(self) -> Tensor:
-        """The synthetic images in [0, 1], clamped, ``float32 [n, c, h, w]``."""
+        """The synthetic images in [0, 1], clamped, ``float32 [n, c, h, w]``.
+
+        Raises:
+            ValueError: the images are whitened, and nothing turned them back (`with_pictures`).
+        """
         if self.whitened is not None:
             return self.whitened[0].float() / 255
         return self._pictures(self.images)
@@ -83,6 +145,11 @@ class DistilledSet:
         return replace(self, images=_rounded(self.images), outliers=outliers)
 
     def _pictures(self, images: Tensor) -> Tensor:
+        if whitens(self.experiment):
+            raise BadInput(
+                "a set whose images are ZCA-whitened and that holds no pictures of them; expected "
+                "it as distill() returns or stores it, or with_pictures(data)"
+            )
         mean = torch.tensor(self.mean).view(-1, 1, 1)
         std = torch.tensor(self.std).view(-1, 1, 1)
         return (images.cpu() * std + mean).clamp(0, 1)
@@ -124,71 +191,42 @@ def load_distilled(path: str | Path) -> DistilledSet:
     """Read a distilled set that `DistilledSet.save` wrote.
 
     Raises:
-        ValueError: the file is missing, damaged, or not a distilled set.
+        ValueError: the file is missing, damaged, not a distilled set, or a set that is none: see
+            `DistilledSet`.
     """
     tensors, metadata = read_tensors(Path(path))
     if metadata.get("format") != FORMAT:
         raise BadInput(
             f"{path}: format {metadata.get('format', 'unknown')!r}; expected {FORMAT!r}"
         )
+    try:
+        return _read(tensors, metadata)
+    except KeyError as error:
+        raise BadInput(f"{path}: {error} is missing; expected a distilled set's file") from None
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"{path}: {error}") from None
+
+
+def _read(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> DistilledSet:
     # an image folder's place is not recorded; it is needed again only to read the real data
-    values = {"data_root": "data", **json.loads(metadata["experiment"])}
+    values = {"data_root": "data", **_parsed(metadata, "experiment", dict)}
     student_lr = tensors.get("student_lr")
+    if student_lr is not None and student_lr.numel() != 1:
+        raise BadInput(f"student_lr of shape {list(student_lr.shape)}; expected one number")
     return DistilledSet(
-        images=tensors["images"].float(),
+        images=tensors["images"],
         labels=tensors["labels"],
-        outliers=tensors["outliers"].float() if "outliers" in tensors else None,
+        outliers=tensors.get("outliers"),
         student_lr=None if student_lr is None else float(student_lr),
         experiment=Experiment.from_dict(values),
-        mean=tuple(json.loads(metadata["mean"])),
-        std=tuple(json.loads(metadata["std"])),
+        mean=_parsed(metadata, "mean", list),
+        std=_parsed(metadata, "std", list),
         whitened=tuple(tensors[name] for name in PICTURES if name in tensors) or None,
     )
 
 
-def initial_set(
-    experiment: Experiment, data: InlierData, source: OutlierSource | None
-) -> DistilledSet:
-    """The set that distillation starts from, which is also the random baseline.
-
-    Real images: `ipc` of every class, drawn without replacement; outliers: `outlier_ipc` per
-    class slot, drawn from the source. With ``initial="noise"``, what is to be distilled starts
-    as standard normal noise (in normalised units) instead.
-
-    Raises:
-        ValueError: a class has fewer than `ipc` images.
-    """
-    shape = (data.channels, data.image_size, data.image_size)
-    classes = len(data.classes)
-    assert data.train.labels is not None
-    noise = experiment.initial == "noise" and experiment.selection == "distilled"
-    images, outliers = [], []
-    for label in range(classes):
-        generator = stream(experiment.seed, "initial images", label)
-        if noise:
-            images.append(torch.randn(experiment.ipc, *shape, generator=generator))
-            continue
-        members = (data.train.labels == label).nonzero().flatten()
-        if len(members) < experiment.ipc:
-            raise BadInput(
-                f"ipc {experiment.ipc}; class '{data.classes[label]}' of {data.name} has "
-                f"{len(members)} training images, expected at most that many"
-            )
-        drawn = members[torch.randperm(len(members), generator=generator)[: experiment.ipc]]
-        images.append(data.normalise(data.train.images[drawn]))
-    for slot in range(classes if source is not None else 0):
-        generator = stream(experiment.seed, "initial outliers", slot)
-        count = int(experiment.outlier_ipc or 0)
-        if experiment.initial == "noise" and experiment.outlier_selection == "distilled":
-            outliers.append(torch.randn(count, *shape, generator=generator))
-        elif source is not None:
-            outliers.append(data.normalise(source.batch(slot, count, generator).cpu()))
-    return DistilledSet(
-        images=torch.cat(images).float(),
-        labels=torch.arange(classes).repeat_interleave(experiment.ipc),
-        outliers=torch.cat(outliers).float() if outliers else None,
-        student_lr=None,
-        experiment=experiment,
-        mean=tuple(data.mean),
-        std=tuple(data.std),
-    ).with_pictures(data)
+def _parsed(metadata: Mapping[str, str], name: str, kind: type) -> Any:
+    value = json.loads(metadata[name])
+    if not isinstance(value, kind):
+        raise BadInput(f"{name} {value!r} in the file's metadata; expected a {kind.__name__}")
+    return value

@@ -9,11 +9,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from trustdd.settings.defaults import TRAJECTORY_STATISTICS
+from trustdd.settings.defaults import TRAJECTORY_STATISTICS, dataset_defaults
 from trustdd.settings.experiment import Experiment
 from trustdd.data.inliers import InlierData, load_inliers
 from trustdd.store.run import cache_root
 from trustdd.data.whitening import Whitening, check_whitening, fit_whitening, load_whitening
+
+#: mean and std of pixels in [0, 1], a number a channel
+Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +38,11 @@ class WhitenedData(InlierData):
         return _on(self.whitening, str(normalised.device)).pictures(normalised).clamp(0, 1)
 
 
+def whitens(experiment: Experiment) -> bool:
+    """Tell whether an experiment's networks are fed ZCA-whitened images."""
+    return experiment.method == "mtt" and bool(experiment.zca)
+
+
 def load_inputs(experiment: Experiment) -> InlierData:
     """Load an experiment's InD data, normalised or whitened as its method is published.
 
@@ -47,13 +55,43 @@ def load_inputs(experiment: Experiment) -> InlierData:
         ValueError: the data is not there, or its images are too large to be whitened.
     """
     data = load_inliers(experiment)
+    if whitens(experiment):
+        return whitened_data(data)
     if experiment.method != "mtt":
         return data
-    if not experiment.zca:
-        mean, std = TRAJECTORY_STATISTICS.get(experiment.dataset, (data.mean, data.std))
-        return replace(data, mean=mean, std=std)
-    shape = (data.channels, data.image_size, data.image_size)
-    check_whitening(shape)
+    mean, std = TRAJECTORY_STATISTICS.get(experiment.dataset, (data.mean, data.std))
+    return replace(data, mean=mean, std=std)
+
+
+def input_statistics(experiment: Experiment) -> Statistics:
+    """Mean and std per channel that `load_inputs` normalises an experiment's images by.
+
+    Those of the named datasets are published; a folder's are measured, once a process.
+
+    Raises:
+        ValueError: the folder is not there.
+    """
+    facts = dataset_defaults(experiment.dataset)
+    if not facts.mean:
+        return _measured(experiment.dataset, experiment.data_root, experiment.image_size)
+    published = (facts.mean, facts.std)
+    of_trajectories = experiment.method == "mtt" and not experiment.zca
+    return TRAJECTORY_STATISTICS.get(experiment.dataset, published) if of_trajectories else published
+
+
+@functools.lru_cache(maxsize=8)
+def _measured(dataset: str, data_root: str | None, image_size: int | None) -> Statistics:
+    data = load_inliers(Experiment(dataset=dataset, data_root=data_root, image_size=image_size))
+    return data.mean, data.std
+
+
+def whitened_data(data: InlierData) -> WhitenedData:
+    """Return InD data with the whitening of its training images, fitted or from the cache.
+
+    Raises:
+        ValueError: its images are too large to be whitened.
+    """
+    check_whitening((data.channels, data.image_size, data.image_size))
     return WhitenedData(data.name, data.train, data.test, data.mean, data.std, _whitening(data))
 
 

@@ -14,7 +14,8 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from trustdd.data.distilled_set import DistilledSet, initial_set, load_distilled
+from trustdd.data.distilled_set import DistilledSet, load_distilled
+from trustdd.data.initial_set import initial_set
 from trustdd.data.inliers import InlierData
 from trustdd.data.inputs import load_inputs
 from trustdd.data.outliers import OutlierSource, outlier_source

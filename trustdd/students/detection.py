@@ -15,6 +15,7 @@ from trustdd.data.inliers import InlierData
 from trustdd.data.inputs import load_inputs
 from trustdd.data.ood import load_ood_suite
 from trustdd.networks.passes import logits_and_features
+from trustdd.settings.errors import BadInput
 from trustdd.settings.experiment import Experiment
 from trustdd.settings.randomness import stream
 from trustdd.students.metrics import ood_metrics
@@ -112,7 +113,8 @@ def evaluate(student: nn.Module, experiment: Experiment) -> Evaluation:
         Logits of every image and features of a subset.
 
     Raises:
-        ValueError: the data or an OOD set is not there.
+        ValueError: the data or an OOD set is not there, or the student tells another number of
+            classes apart than the data has.
     """
     data = load_inputs(experiment)
     suite = load_ood_suite(experiment)
@@ -120,6 +122,11 @@ def evaluate(student: nn.Module, experiment: Experiment) -> Evaluation:
     features = {}
     chosen = _subset("in", len(data.test.images))
     logits, features["in"] = network_outputs(student, data.test.images, data, chosen)
+    if logits.shape[1] != len(data.classes):
+        raise BadInput(
+            f"a student of {logits.shape[1]} classes; expected {len(data.classes)}, as "
+            f"{data.name} has them"
+        )
     assert data.test.labels is not None
     ood, samples, places = {}, {}, {}
     for name, images in suite.items():

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from trustdd.data.feeding import as_fed
 from trustdd.data.inliers import InlierData
 from trustdd.data.outliers import OutlierSource
 from trustdd.networks import architectures
@@ -67,7 +68,9 @@ def train_student(
     epoch's network is returned, never the best on test data.
 
     Args:
-        distilled: the set; its outliers, if any, enter by ``λ · uniform-CE``.
+        distilled: the set; its outliers, if any, enter by ``λ · uniform-CE``. One that was
+            normalised by other statistics than the experiment's data is normalised anew, see
+            `trustdd.data.feeding.as_fed`.
         experiment: the settings (`training_*`, `outlier_weight`, `augmentation`, `seed`).
         network: ``"convnet"`` or another name of ``networks.NETWORKS``.
         progress: show a bar.
@@ -76,16 +79,18 @@ def train_student(
         The trained network in eval mode, on the experiment's device.
 
     Raises:
-        ValueError: unknown network, or a device that is not there.
+        ValueError: unknown network, a device that is not there, images of another shape than the
+            experiment's, or outliers that it gives no weight.
     """
     device = resolve_device(experiment.device)
+    distilled = as_fed(distilled, experiment)
     return _train(
         experiment,
         network,
         (distilled.images.to(device), distilled.labels.to(device)),
         None if distilled.outliers is None else distilled.outliers.to(device),
         channels=distilled.images.shape[1],
-        classes=int(distilled.labels.max()) + 1,
+        classes=distilled.classes,
         lr=distilled.student_lr,
         bar=tqdm(total=int(experiment.training_epochs or 0), desc="student", disable=not progress),
     )
@@ -108,6 +113,7 @@ def train_students(
         The trained networks in eval mode, in the sets' order.
     """
     device = resolve_device(experiment.device)
+    distilled = [as_fed(own, experiment) for own in distilled]
     outliers = [s.outliers.to(device) for s in distilled if s.outliers is not None]
     alike = {(s.images.shape, None if s.outliers is None else s.outliers.shape, s.student_lr)
              for s in distilled}  # fmt: skip
@@ -124,7 +130,7 @@ def _train_together(
     progress: bool,
 ) -> list[nn.Module]:
     lr = distilled[0].student_lr
-    channels, classes = distilled[0].images.shape[1], int(distilled[0].labels.max()) + 1
+    channels, classes = distilled[0].images.shape[1], distilled[0].classes
     students = []
     for _ in distilled:
         student = build_network(experiment, channels, classes, "student", "convnet").to(device)
