@@ -17,9 +17,11 @@ from trustdd.networks.passes import Passes, SoftTargets
 class Problem:
     """A network away from its initial norms, and batches of equal groups, in float64."""
 
-    def __init__(self, channels: int, size: int, depth: int, groups: int, each: int) -> None:
+    def __init__(
+        self, channels: int, size: int, depth: int, groups: int, each: int, width: int = 5
+    ) -> None:
         draw = torch.Generator().manual_seed(size)
-        self.network = build("convnet", channels, 4, size, 5, depth, draw).double()
+        self.network = build("convnet", channels, 4, size, width, depth, draw).double()
         self.parameters = [p.detach() for p in self.network.parameters()]
         for parameter in self.parameters:
             noise = torch.randn(parameter.shape, generator=draw, dtype=torch.float64)
@@ -100,6 +102,41 @@ def test_vectors_may_be_left_out(groups: int, each: int) -> None:
     torch.testing.assert_close(by_images, expected, rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.parametrize("norms", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("groups, each", [(1, 4), (3, 2)])
+def test_groups_and_their_directions(
+    groups: int, each: int, dtype: torch.dtype, norms: bool
+) -> None:
+    """In float32 by the compiled passes, where they are there; in float64 by PyTorch's."""
+    problem = Problem(3, 16, 2, groups, each, width=16)
+    skipped = set() if norms else {i for i, p in enumerate(problem.parameters) if p.ndim == 1}
+    lead = [d if groups > 1 else d[None] for d in problem.direction]
+    direction = [None if i in skipped else d.to(dtype) for i, d in enumerate(lead)]
+    expected, by_images, _ = problem.by_autograd(skipped)
+    loss = SoftTargets(problem.loss.targets.to(dtype), problem.loss.weights.to(dtype))
+    gradients, along = Passes(problem.network).of_groups(
+        [p.to(dtype) for p in problem.parameters], problem.images.to(dtype), loss, groups, norms
+    )
+    close = (
+        {"rtol": 1e-9, "atol": 1e-11} if dtype == torch.float64 else {"rtol": 1e-3, "atol": 1e-4}
+    )
+    for i, of_parameter in enumerate(gradients):
+        if i in skipped:
+            assert not of_parameter.numel()
+            continue
+        theirs = torch.stack([of_group[i] for of_group in expected])
+        torch.testing.assert_close(of_parameter.double(), theirs, **close)
+    torch.testing.assert_close(along(direction).double(), by_images, **close)
+
+
+@pytest.mark.parametrize("groups", [0, 4, 7])
+def test_images_that_do_not_make_the_groups_are_refused(groups: int) -> None:
+    problem = Problem(3, 16, 2, 3, 2)
+    with pytest.raises(ValueError, match=f"6 images; expected a positive multiple of {groups} gr"):
+        Passes(problem.network).of_groups(problem.parameters, problem.images, problem.loss, groups)
+
+
 def test_gradients_in_bfloat16_point_the_same_way() -> None:
     problem = Problem(3, 32, 3, 1, 16)
     parameters = [p.float() for p in problem.parameters]
@@ -137,9 +174,9 @@ def test_only_a_convnet_is_written_out() -> None:
     class Other(ConvNet):
         pass
 
-    assert Passes.fit(ConvNet(1, 4, 8, width=4, depth=1))
-    assert not Passes.fit(Other(1, 4, 8, width=4, depth=1))
-    assert not Passes.fit(nn.Linear(2, 2))
+    assert Passes.supports(ConvNet(1, 4, 8, width=4, depth=1))
+    assert not Passes.supports(Other(1, 4, 8, width=4, depth=1))
+    assert not Passes.supports(nn.Linear(2, 2))
 
 
 def test_freed_memory_is_kept_where_the_c_library_can() -> None:

@@ -125,6 +125,16 @@ def test_a_gpu_that_is_not_there_is_refused() -> None:
             resolve_device("cuda")
 
 
+def test_to_name_a_device_changes_nothing_and_to_train_sets_the_process_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
+    resolve_device("auto")
+    assert not torch.backends.cudnn.deterministic
+    train_student(distill(SMALL, progress=False), SMALL.but(training_epochs=1))
+    assert torch.backends.cudnn.deterministic
+
+
 def _several(count: int, with_outliers: bool) -> dict:
     draw = torch.Generator().manual_seed(0)
     networks = [

@@ -156,7 +156,7 @@ class Course:
 
     @functools.cached_property
     def _passes(self) -> Passes | None:
-        return Passes(self.network) if Passes.fit(self.network) else None
+        return Passes(self.network) if Passes.supports(self.network) else None
 
     @functools.cached_property
     def _shapes(self) -> list[torch.Size]:

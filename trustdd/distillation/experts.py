@@ -23,6 +23,7 @@ from trustdd.data.inputs import load_inputs
 from trustdd.data.outliers import OutlierSource, outlier_source
 from trustdd.distillation.adjoint import flatten_parameters, unflatten_parameters
 from trustdd.networks.passes import logits_and_features
+from trustdd.networks.process import prepare_process
 from trustdd.settings.errors import BadInput
 from trustdd.settings.experiment import Experiment
 from trustdd.settings.randomness import stream
@@ -86,6 +87,7 @@ def train_experts(
     missing = [i for i, path in enumerate(paths) if stored_epochs(path) < length]
     if missing:
         data = load_inputs(experiment) if data is None else data
+        prepare_process()
         device = resolve_device(experiment.device)
         source = outlier_source(experiment, data, device) if source is None else source
         trainer = _Trainer(experiment, directory, data, source, device, length)

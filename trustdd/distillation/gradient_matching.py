@@ -176,7 +176,7 @@ def grouped_matching_loss(
         )
     if metric not in METRICS:
         raise BadInput(f"metric {metric!r}; expected one of {', '.join(METRICS)}")
-    if Passes.fit(network):
+    if Passes.supports(network):
         return GroupedMatching(network, metric, precision)(real, synthetic, targets)
     parts = synthetic.split(len(synthetic) // len(real))
     losses = [
@@ -286,17 +286,7 @@ def _match_groups(
         aims.append(of_real.gradients(parameters, own, loss, norms)[1])
     weights = synthetic.new_full((len(synthetic), 1), 1 / share)
     loss = SoftTargets(targets.repeat_interleave(share, 0), weights)
-    compiled = passes.compiled(parameters, synthetic) is not None
-    if compiled:
-        # each group by itself, and once more along its direction: nothing is kept in between
-        pieces = list(zip(synthetic.split(share), loss.split(share), strict=True))
-        alone = [passes.gradients(parameters, x, own, norms)[1] for x, own in pieces]
-        gradients = [torch.stack(of_groups) for of_groups in zip(*alone, strict=True)]
-    else:
-        trace = passes.forward(parameters, synthetic)
-        gradients = passes.backward(parameters, trace, loss, groups, norms)
-        if groups == 1:
-            gradients = [g[None] for g in gradients]
+    gradients, along = passes.of_groups(parameters, synthetic, loss, groups, norms)
     matched = [i for i, g in enumerate(gradients) if g.numel()]
     stacked = [torch.stack([aim[i] for aim in aims]) for i in matched]
     leaves = [gradients[i].detach().requires_grad_() for i in matched]
@@ -305,17 +295,7 @@ def _match_groups(
     direction: list[Tensor | None] = [None] * len(gradients)
     for i, part in zip(matched, torch.autograd.grad(total, leaves), strict=True):
         direction[i] = part
-    if compiled:
-        found = [
-            passes.products(parameters, x, own, [None if d is None else d[g] for d in direction],
-                            by_parameters=False)[1]
-            for g, (x, own) in enumerate(pieces)
-        ]  # fmt: skip
-        return total.detach(), torch.cat(found)
-    if groups == 1:
-        direction = [None if d is None else d[0] for d in direction]
-    by_images, _ = passes.along(parameters, trace, direction, groups)
-    return total.detach(), by_images
+    return total.detach(), along(direction)
 
 
 def _grouped_distance(synthetic: Sequence[Tensor], real: Sequence[Tensor], metric: str) -> Tensor:

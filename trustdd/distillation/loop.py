@@ -21,6 +21,7 @@ from trustdd.data.inputs import load_inputs
 from trustdd.data.outliers import OutlierSource, outlier_source
 from trustdd.distillation.state import Objective, State, snapshot_tensors
 from trustdd.networks.native.library import library
+from trustdd.networks.process import prepare_process
 from trustdd.settings.errors import BadInput
 from trustdd.settings.experiment import Experiment
 from trustdd.store.run import Run, results_root
@@ -59,6 +60,7 @@ def distill(experiment: Experiment, run: Run | None = None, progress: bool = Tru
     if run is not None and run.done("distill"):
         return load_distilled(run.path("distilled.safetensors"))
     begun = time.perf_counter()
+    prepare_process()
     device = resolve_device(experiment.device)
     data = load_inputs(experiment)
     source = outlier_source(experiment, data, device)

@@ -19,7 +19,7 @@ a direction are float32's alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeGuard
 
 import torch
@@ -36,6 +36,9 @@ __all__ = ["Passes", "SoftTargets", "logits_and_features"]
 #: of the first block's activations, in a piece of a batch
 CPU_BYTES, GPU_BYTES = 16 * 2**20, 2**31
 
+#: each group's direction, ``[groups, …]`` a parameter or ``None`` → a gradient of the images
+AlongDirection = Callable[[Sequence[Tensor | None]], Tensor]
+
 
 class Passes(EagerPasses):
     """The passes of a `ConvNet`'s architecture, at any parameters.
@@ -50,7 +53,7 @@ class Passes(EagerPasses):
     """
 
     @staticmethod
-    def fit(network: nn.Module) -> TypeGuard[ConvNet]:
+    def supports(network: nn.Module) -> TypeGuard[ConvNet]:
         """Tell whether the passes are written out for a network: for a `ConvNet`, exactly."""
         return type(network) is ConvNet
 
@@ -164,6 +167,74 @@ class Passes(EagerPasses):
                 total, by_all = gradients, of_all
         return total, torch.cat(by_images), by_all
 
+    def of_groups(
+        self,
+        parameters: Sequence[Tensor],
+        images: Tensor,
+        loss: SoftTargets,
+        groups: int,
+        norms: bool = True,
+    ) -> tuple[list[Tensor], AlongDirection]:
+        """Gradients of a batch's groups, and what differentiates through them.
+
+        As `torch.func.vjp` does, it returns the values and a function of a direction, which can be
+        chosen once the values are known. What is kept for it is freed with it.
+
+        Args:
+            parameters: as everywhere here.
+            images: ``[groups · m, c, h, w]``, the groups one behind the other.
+            loss: of their logits.
+            groups: how many there are, of equally many images.
+            norms: whether the gradients of all vectors of parameters are wanted; otherwise they
+                are empty tensors.
+
+        Returns:
+            The gradients of each group's loss, ``[groups, …]`` a parameter; and the function that
+            takes a direction of each group to the gradient of ``direction · ∇_θ loss``, summed over
+            the groups, with respect to the images, ``[groups · m, c, h, w]``.
+
+        Raises:
+            ValueError: images that cannot be split into the groups.
+        """
+        share, left = divmod(len(images), groups) if groups > 0 else (0, 0)
+        if not share or left:
+            raise BadInput(f"{len(images)} images; expected a positive multiple of {groups} groups")
+        if self.dtype is None and self.compiled(parameters, images) is not None:
+            return self._of_groups_compiled(parameters, images, loss, share, norms)
+        trace = self.forward(parameters, images)
+        gradients = self.backward(parameters, trace, loss, groups, norms)
+
+        def along(direction: Sequence[Tensor | None]) -> Tensor:
+            if groups == 1:
+                direction = [None if d is None else d[0] for d in direction]
+            return self.along(parameters, trace, direction, groups)[0]
+
+        return [g[None] for g in gradients] if groups == 1 else gradients, along
+
+    def _of_groups_compiled(
+        self,
+        parameters: Sequence[Tensor],
+        images: Tensor,
+        loss: SoftTargets,
+        share: int,
+        norms: bool,
+    ) -> tuple[list[Tensor], AlongDirection]:
+        # each group by itself, and once more along its direction: nothing is kept in between
+        pieces = list(zip(images.split(share), loss.split(share), strict=True))
+        alone = [self.gradients(parameters, x, own, norms)[1] for x, own in pieces]
+
+        def along(direction: Sequence[Tensor | None]) -> Tensor:
+            of_groups = [
+                [None if d is None else d[g] for d in direction] for g in range(len(pieces))
+            ]
+            found = [
+                self.products(parameters, x, own, of_group, by_parameters=False)[1]
+                for (x, own), of_group in zip(pieces, of_groups, strict=True)
+            ]
+            return torch.cat(found)
+
+        return [torch.stack(of_groups) for of_groups in zip(*alone, strict=True)], along
+
 
 @torch.no_grad()
 def logits_and_features(network: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -173,7 +244,7 @@ def logits_and_features(network: nn.Module, images: Tensor) -> tuple[Tensor, Ten
         network: a `trustdd.networks.Network`; a `ConvNet` goes by its written-out passes.
         images: ``[n, c, h, w]``.
     """
-    if Passes.fit(network):
+    if Passes.supports(network):
         return Passes(network).outputs(list(network.parameters()), images)
     embedded = network.embed(images)  # type: ignore[operator]
     return network.classifier(embedded), embedded  # type: ignore[operator]

@@ -44,7 +44,7 @@ class Descent:
         self.momentum, self.weight_decay = momentum, weight_decay
         self.outlier_weight = outlier_weight
         self.network, self.precision = network, precision
-        self.passes = Passes(network, precision) if Passes.fit(network) else None
+        self.passes = Passes(network, precision) if Passes.supports(network) else None
         self.buffers: list[Tensor | None] = [None] * len(self.parameters)
         self.captured = Captured(self._step)
 

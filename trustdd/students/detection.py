@@ -15,6 +15,7 @@ from trustdd.data.inliers import InlierData
 from trustdd.data.inputs import load_inputs
 from trustdd.data.ood import load_ood_suite
 from trustdd.networks.passes import logits_and_features
+from trustdd.networks.process import prepare_process
 from trustdd.settings.errors import BadInput
 from trustdd.settings.experiment import Experiment
 from trustdd.settings.randomness import stream
@@ -116,6 +117,7 @@ def evaluate(student: nn.Module, experiment: Experiment) -> Evaluation:
         ValueError: the data or an OOD set is not there, or the student tells another number of
             classes apart than the data has.
     """
+    prepare_process()
     data = load_inputs(experiment)
     suite = load_ood_suite(experiment)
     student.eval()

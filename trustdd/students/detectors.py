@@ -20,6 +20,7 @@ from trustdd.data.inliers import InlierData
 from trustdd.data.inputs import WhitenedData, load_inputs
 from trustdd.data.ood import load_ood_suite
 from trustdd.networks.convnet import Network
+from trustdd.networks.process import prepare_process
 from trustdd.settings.experiment import Experiment
 from trustdd.settings.randomness import stream
 from trustdd.students.detection import BATCH, report_row
@@ -60,6 +61,7 @@ def detector_report(
     """
     if not isinstance(student, Network):
         raise TypeError(f"student of type {type(student).__name__}; expected a trustdd network")
+    prepare_process()
     data = load_inputs(experiment)
     suite = load_ood_suite(experiment)
     assert data.test.labels is not None

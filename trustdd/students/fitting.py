@@ -179,7 +179,7 @@ def _check_alike(networks: Sequence[nn.Module], *of_each: Sequence[object]) -> N
     for name, shapes in kinds.items():
         if any(shape != shapes[0] for shape in shapes):
             raise BadInput(f"{name} of different shapes; expected equal ones to train together")
-    if not all(Passes.fit(network) for network in networks):
+    if not all(Passes.supports(network) for network in networks):
         raise BadInput("networks that are no ConvNet; expected ConvNets to train together")
 
 

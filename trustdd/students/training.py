@@ -14,7 +14,7 @@ from trustdd.data.inliers import InlierData
 from trustdd.data.outliers import OutlierSource
 from trustdd.networks import architectures
 from trustdd.networks.convnet import ConvNet
-from trustdd.networks.memory import keep_freed_memory
+from trustdd.networks.process import prepare_process
 from trustdd.settings.errors import BadInput
 from trustdd.settings.experiment import Experiment
 from trustdd.settings.randomness import stream
@@ -25,14 +25,11 @@ if TYPE_CHECKING:
 
 
 def resolve_device(name: str) -> torch.device:
-    """Turn ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"`` into a device.
+    """Turn ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"`` into a device; nothing else changes.
 
     Raises:
         ValueError: a GPU is asked for and there is none.
     """
-    keep_freed_memory()
-    # the same experiment, the same bytes: no algorithm that adds in any order
-    torch.backends.cudnn.deterministic = True
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name.startswith("cuda") and not torch.cuda.is_available():
@@ -82,6 +79,7 @@ def train_student(
         ValueError: unknown network, a device that is not there, images of another shape than the
             experiment's, or outliers that it gives no weight.
     """
+    prepare_process()
     device = resolve_device(experiment.device)
     distilled = as_fed(distilled, experiment)
     return _train(
@@ -112,6 +110,7 @@ def train_students(
     Returns:
         The trained networks in eval mode, in the sets' order.
     """
+    prepare_process()
     device = resolve_device(experiment.device)
     distilled = [as_fed(own, experiment) for own in distilled]
     outliers = [s.outliers.to(device) for s in distilled if s.outliers is not None]
@@ -174,6 +173,7 @@ def train_on_real(
     Returns:
         The trained network in eval mode.
     """
+    prepare_process()
     device = resolve_device(experiment.device)
     assert data.train.labels is not None
     return _train(
