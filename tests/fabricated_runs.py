@@ -157,14 +157,14 @@ def _distillation(experiment: Experiment, run: Run, generator: np.random.Generat
         run.record("distill", [], 0.0, device="none")
         return
     images, labels = _digits(int(experiment.ipc))
-    m = 10 * int(experiment.outlier_ipc or 0)
+    m = 10 * experiment.outlier_ipc
     outliers = generator.random((m, 1, 16, 16)) if m else None
     start = _set(images, labels, outliers, experiment)
     moved = images + generator.normal(0, 0.08, images.shape)
     shifted = None if outliers is None else outliers + generator.normal(0, 0.1, outliers.shape)
     _set(moved, labels, shifted, experiment).save(run.path("distilled.safetensors"))
     start.save(run.path("initial.safetensors"))
-    steps = np.arange(1, int(experiment.iterations or 1) + 1)
+    steps = np.arange(1, experiment.iterations + 1)
     fall = 30 * np.exp(-steps / 8) + 20 + generator.normal(0, 0.6, len(steps))
     curves = {"iteration": steps, "loss_in": fall, "loss_out": fall * 0.6 if m else np.nan}
     run.write_frame("curves.csv", pd.DataFrame(curves))
@@ -206,14 +206,12 @@ def _evaluation(experiment: Experiment, generator: np.random.Generator) -> Evalu
     if experiment.outliers != "none":
         reach += 1.6 * (experiment.outlier_selection == "random")
         reach += 0.3 * abs(np.log(experiment.outlier_weight / 0.5))
-        reach += (
-            0.25 * max(0, 4 - len(experiment.corruptions or ())) * (experiment.outliers == "poe")
-        )
-        reach -= 0.2 * np.log(int(experiment.outlier_ipc or 1) / 2)
+        reach += 0.25 * max(0, 4 - len(experiment.corruptions)) * (experiment.outliers == "poe")
+        reach -= 0.2 * np.log(experiment.outlier_ipc / 2)
     ood, features = {}, {}
     centres = np.random.default_rng(7).normal(0, 2, (CLASSES, FEATURES))
     features["in"] = centres[labels] + generator.normal(0, 1, (TEST_IMAGES, FEATURES))
-    for place, name in enumerate(experiment.ood or ()):
+    for place, name in enumerate(experiment.ood):
         guess = generator.integers(0, CLASSES, OOD_IMAGES)
         height = np.maximum(0.2, reach + 0.3 * (place - 1))
         noise = generator.normal(0, 1.0, (OOD_IMAGES, CLASSES))
@@ -226,7 +224,7 @@ def _evaluation(experiment: Experiment, generator: np.random.Generator) -> Evalu
         return torch.tensor(array, dtype=torch.float32)
 
     of_ood = {k: tensor(v) for k, v in ood.items()}
-    size = int(experiment.image_size or 0)
+    size = experiment.image_size
     samples = generator.integers(0, 256, (len(ood), 1, size, size), dtype=np.uint8)
     return Evaluation(
         tensor(logits), torch.tensor(labels), of_ood,

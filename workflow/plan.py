@@ -48,19 +48,19 @@ def work(experiments: Iterable[Experiment]) -> int:
     """
     total = 0
     for e in experiments:
-        images = e.ipc + int(e.outlier_ipc or 0)
+        images = e.ipc + e.outlier_ipc
         parts = 1 if e.outliers == "none" else 2
-        total += int(e.training_epochs or 0) * images
+        total += e.training_epochs * images
         if e.selection == "full":
-            total += int(e.training_epochs or 0) * 1000
+            total += e.training_epochs * 1000
         elif e.selection == "random":
             continue
         elif e.method == "mtt":
             # every student step once forwards, and about thrice on the way back
-            total += 4 * int(e.iterations or 0) * int(e.student_steps or 0) * images
+            total += 4 * e.iterations * e.student_steps * images
         else:
-            each = int(e.real_batch or 0) * parts + int(e.inner_loops or 0) * images
-            total += int(e.iterations or 0) * int(e.outer_loops or 0) * each
+            each = e.real_batch * parts + e.inner_loops * images
+            total += e.iterations * e.outer_loops * each
     return total // 1000
 
 

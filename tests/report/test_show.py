@@ -117,7 +117,7 @@ def test_random_sets_stand_beside_distilled_ones(
 
     show.by_set(runs["main"], runs["random_images"])
     table = entry(displayed[1])
-    suite = runs["main"][0].experiment.ood or ()
+    suite = runs["main"][0].experiment.ood
     assert [row[0] for row in table["rows"]] == [f"`{name}`" for name in suite]
     assert table["columns"][1:3] == ["ordinary DD · distilled", "ordinary DD · random"]
 

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import json
+import pickle
+import typing
+from pathlib import Path
 
 import pytest
 
-from trustdd.settings.defaults import MATCHING_LOOPS, matching_loops, trajectory_settings
-from trustdd.settings.experiment import Experiment
+from trustdd.settings.defaults import (
+    DATASETS,
+    MATCHING_LOOPS,
+    matching_loops,
+    trajectory_settings,
+)
+from trustdd.settings.experiment import METHODS, OUTLIERS, SETTINGS, Experiment
+from trustdd.store.expert_store import experts_key
+from trustdd.store.run import Run
+
+RESULTS = Path(__file__).parents[2] / "results"
+PUBLISHED = sorted(RESULTS.glob("*/runs/*/experiment.json"))
 
 
 def test_unset_fields_take_the_published_defaults() -> None:
@@ -98,6 +113,69 @@ def test_fields_that_play_no_part_do_not_change_the_key() -> None:
     assert plain.but(outliers="poe").key != plain.but(outliers="poe", outlier_weight=0.1).key
 
 
+def test_what_is_resolved_has_its_type_whatever_was_asked() -> None:
+    hints = typing.get_type_hints(Experiment)
+    for dataset in (*DATASETS, "my_folder"):
+        for method in METHODS:
+            for outliers in OUTLIERS:
+                asked = dict(dataset=dataset, method=method, outliers=outliers, data_root="data")
+                experiment = Experiment(**asked)
+                assert experiment.asked == {
+                    name: value
+                    for name, value in asked.items()
+                    if value != getattr(Experiment(), name)
+                }
+                for name, hint in hints.items():
+                    kind = typing.get_origin(hint) or hint
+                    kind = hint if kind is not tuple else tuple
+                    assert isinstance(getattr(experiment, name), kind), (name, hint)
+
+
+def test_nothing_asked_for_is_the_same_as_none_where_a_default_is_derived() -> None:
+    derived = [name for name, declared in SETTINGS.items() if declared.derived]
+    assert "lr_images" in derived
+    nothing = {name: SETTINGS[name].unset for name in derived}
+    assert Experiment(**nothing) == Experiment()
+    assert Experiment(**nothing).asked == {}
+
+
+def test_what_was_asked_survives_copies() -> None:
+    experiment = Experiment(ipc=10, inner_loops=3)
+    for same in (copy.deepcopy(experiment), pickle.loads(pickle.dumps(experiment))):
+        assert same == experiment
+        assert same.but(ipc=50) == experiment.but(ipc=50)
+
+
+@pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.parent.name)
+def test_published_runs_keep_their_keys(path: Path) -> None:
+    assert Run.open(path.parent).experiment.key == path.parent.name
+
+
+def test_published_experts_keep_their_keys() -> None:
+    manifests = sorted(RESULTS.glob("*/experts/*/manifest.json"))
+    assert manifests
+    for path in manifests:
+        settings = json.loads(path.read_text(encoding="utf-8"))["settings"]
+        experiment = Experiment.from_dict({"data_root": "data", **settings, "method": "mtt"})
+        assert experts_key(experiment) == path.parent.name
+
+
+def test_a_setting_added_later_is_in_no_key_while_it_has_its_default(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plain, other = Experiment(outliers="poe"), Experiment(outliers="poe", metric="mse")
+    derived = Experiment(outliers="poe", outer_loops=7)
+    names = ["metric", "outer_loops", "seed"]
+    assert list(plain.identity(names)) == names
+    for name in ("metric", "outer_loops"):
+        later = dataclasses.replace(SETTINGS[name], later=True)
+        monkeypatch.setitem(SETTINGS, name, later)
+    assert plain.identity(names) == {"seed": 0}
+    assert other.identity(names) == {"metric": "mse", "seed": 0}
+    assert derived.identity(names) == {"outer_loops": 7, "seed": 0}
+    assert len({e.key for e in (plain, other, derived)}) == 3
+
+
 def test_round_trip_through_json_types() -> None:
     experiment = Experiment(outliers="poe", ipc=3, corruptions=("invert", "speckle"))
     assert Experiment.from_dict(experiment.to_dict(place=True)) == experiment
@@ -125,6 +203,18 @@ def test_round_trip_through_json_types() -> None:
         ({"ood": "textures"}, ["ood 'textures'", "list of names"]),
         ({"ood": ("a", "a")}, ["each name once"]),
         ({"device": "tpu"}, ["'tpu'", "cuda"]),
+        ({"device": 3}, ["device 3", "cuda"]),
+        ({"dataset": {}}, ["dataset {}", "cifar10"]),
+        ({"dataset": ".."}, ["dataset '..'", "image folder"]),
+        ({"method": ["dsa"]}, ["method ['dsa']", "dc, dsa, mtt"]),
+        ({"augmentation": 3}, ["augmentation 3", "names joined by _"]),
+        ({"expert_augmentation": True}, ["expert_augmentation True"]),
+        ({"data_root": 3}, ["data_root 3", "folder"]),
+        ({"outlier_pool": ["a"]}, ["outlier_pool ['a']", "text"]),
+        ({"lr_network": 10**400}, ["lr_network", "number > 0"]),
+        ({"networks": ("mlp", "mlp")}, ["networks", "each name once"]),
+        ({"networks": ("transformer",)}, ["'transformer'", "mlp"]),
+        ({"zca": 1}, ["zca 1", "true or false"]),
     ],
 )
 def test_impossible_values_are_refused_naming_the_given_and_the_allowed(

@@ -44,7 +44,7 @@ def initial_set(
         images.append(data.normalise(data.train.images[drawn]))
     for slot in range(classes if source is not None else 0):
         generator = stream(experiment.seed, "initial outliers", slot)
-        count = int(experiment.outlier_ipc or 0)
+        count = experiment.outlier_ipc
         if experiment.initial == "noise" and experiment.outlier_selection == "distilled":
             outliers.append(torch.randn(count, *shape, generator=generator))
         elif source is not None:

@@ -90,7 +90,7 @@ def load_inliers(experiment: Experiment) -> InlierData:
     Raises:
         ValueError: as `check_inliers`, or no image of a class can be read.
     """
-    name, size = experiment.dataset, int(experiment.image_size or 0)
+    name, size = experiment.dataset, experiment.image_size
     facts = dataset_defaults(name)
     if name == "digits":
         classes = tuple(str(digit) for digit in range(10))
@@ -122,7 +122,7 @@ def check_inliers(experiment: Experiment) -> None:
     """
     if experiment.dataset == "digits":
         classes = tuple(str(digit) for digit in range(10))
-        (_, train), (_, test) = digits(int(experiment.image_size or 0))
+        (_, train), (_, test) = digits(experiment.image_size)
         labels = {"train": train, "test": test}
     else:
         sources = inlier_sources(experiment)

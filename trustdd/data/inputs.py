@@ -80,7 +80,7 @@ def input_statistics(experiment: Experiment) -> Statistics:
 
 
 @functools.lru_cache(maxsize=8)
-def _measured(dataset: str, data_root: str | None, image_size: int | None) -> Statistics:
+def _measured(dataset: str, data_root: str | None, image_size: int) -> Statistics:
     data = load_inliers(Experiment(dataset=dataset, data_root=data_root, image_size=image_size))
     return data.mean, data.std
 

@@ -108,7 +108,7 @@ def _suite(experiment: Experiment) -> list[_Found]:
     """Make out every name of the suite; those that are missing are named at once."""
     found: list[_Found] = []
     missing: dict[str, MissingData] = {}
-    for name in experiment.ood or ():
+    for name in experiment.ood:
         try:
             found.append(_find(experiment, name, "test", "OOD set"))
         except MissingData as error:
@@ -226,7 +226,7 @@ def _spot(found: _Found) -> str:
 
 
 def _load(experiment: Experiment, found: _Found, channels: int, limit: int) -> ImageSet:
-    size = int(experiment.image_size or 0)
+    size = experiment.image_size
     if found.files is None:
         images = embedded_images(found.embedded, size, channels, experiment.dataset)
         chosen = shared_subset(len(images), limit, found.embedded)

@@ -87,7 +87,7 @@ def outlier_source(
         images = inliers.train.images
         everything = torch.arange(len(images))
         return OutlierSource(
-            images.to(device), (everything,) * classes, experiment.corruptions or ()
+            images.to(device), (everything,) * classes, experiment.corruptions
         )
     pool = load_outlier_pool(experiment).images
     if len(pool) < classes:

@@ -28,7 +28,7 @@ def check_images(name: str, images: Tensor, experiment: Experiment) -> Tensor:
     Raises:
         ValueError: naming what was given and what is expected.
     """
-    size = int(experiment.image_size or 0)
+    size = experiment.image_size
     channels = _channels(experiment, images)
     shape = tuple(images.shape)
     if shape[1:] != (channels, size, size) or shape[0] < 1:

@@ -78,7 +78,7 @@ def train_experts(
         FloatingPointError: an expert's loss is no longer finite; its last epoch is kept.
     """
     directory = Path(directory)
-    length = int(experiment.max_start_epoch or 0) + int(experiment.expert_epochs or 0)
+    length = experiment.max_start_epoch + experiment.expert_epochs
     length = length if epochs is None else epochs
     if length < 1:
         raise BadInput(f"epochs {epochs!r}; expected an integer ≥ 1")

@@ -87,7 +87,7 @@ def distill(experiment: Experiment, run: Run | None = None, progress: bool = Tru
 
 
 def _iterations(experiment: Experiment) -> int:
-    return int(experiment.iterations or 0) if _distils(experiment) else 0
+    return experiment.iterations if _distils(experiment) else 0
 
 
 def _distils(experiment: Experiment) -> bool:

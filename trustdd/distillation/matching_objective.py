@@ -58,7 +58,7 @@ class GradientMatching:
         """One iteration; returns the mean matching loss of a class, and of an outlier slot."""
         experiment = self.experiment
         network = self._fresh_network(iteration)
-        outer_loops = int(experiment.outer_loops or 1)
+        outer_loops = experiment.outer_loops
         totals: dict[str, list[Tensor]] = {"images": [], "outliers": []}
         for outer in range(outer_loops):
             if experiment.selection == "distilled":
@@ -107,12 +107,12 @@ class GradientMatching:
         total = self.matching(real, torch.cat(seen), self.targets[name])
         (gradient,) = torch.autograd.grad(total, synthetic)
         lr = experiment.lr_images if name == "images" else experiment.lr_outliers
-        state.descend(name, gradient, float(lr or 0.0), experiment.momentum_images)
+        state.descend(name, gradient, lr, experiment.momentum_images)
         return total.detach() / len(real)
 
     def _real(self, name: str, slot: int, generator: torch.Generator) -> Tensor:
         """Real images of a class, or real (pseudo-)outliers of a slot."""
-        count = int(self.experiment.real_batch or 0)
+        count = self.experiment.real_batch
         if name == "outliers":
             assert self.source is not None
             return self.source.batch(slot, count, generator)
@@ -128,7 +128,7 @@ class GradientMatching:
             state.images.detach(),
             self.labels,
             None if state.outliers is None else state.outliers.detach(),
-            epochs=int(experiment.inner_loops or 0),
+            epochs=experiment.inner_loops,
             lr=experiment.lr_network,
             momentum=0.0,
             weight_decay=0.0,

@@ -214,13 +214,13 @@ def trajectory_step(
     """
     expert = _whose_turn(experiment, min(experiment.experts, len(experts)), iteration)
     generator = stream(experiment.seed, "trajectory", iteration)
-    start_epoch = int(torch.randint(int(experiment.max_start_epoch or 1), (), generator=generator))
-    segment = experts.segment(expert, start_epoch, int(experiment.expert_epochs or 1))
+    start_epoch = int(torch.randint(experiment.max_start_epoch, (), generator=generator))
+    segment = experts.segment(expert, start_epoch, experiment.expert_epochs)
     start, target = (unflatten_parameters(network, v.to(images.device)) for v in segment)
-    student_steps = int(experiment.student_steps or 1)
+    student_steps = experiment.student_steps
     schedule = draw_schedule(
         student_steps, images, outliers, stream(experiment.seed, "student steps", iteration),
-        batch=int(experiment.synthetic_batch or 0), strategy=experiment.augmentation,
+        batch=experiment.synthetic_batch, strategy=experiment.augmentation,
     )  # fmt: skip
     loss = trajectory_loss(
         network, start, target, images, labels, student_lr, student_steps, outliers,

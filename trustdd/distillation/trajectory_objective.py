@@ -86,7 +86,7 @@ class TrajectoryMatching:
         for name, gradient in zip(
             moving, torch.autograd.grad(loss, list(moving.values())), strict=True
         ):
-            state.descend(name, gradient, float(rates[name] or 0.0), experiment.momentum_images)
+            state.descend(name, gradient, rates[name], experiment.momentum_images)
         if float(state.student_lr) <= 0:
             raise FloatingPointError(
                 f"{experiment.key}: the student learning rate fell to "

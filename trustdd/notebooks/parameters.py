@@ -78,6 +78,7 @@ def experiment_parameters() -> dict[str, Parameter]:
     found = {}
     for field in fields(Experiment):
         kind, item, optional = _kind(ast.parse(str(field.type), mode="eval").body, None)
+        optional = optional or field.default is None
         found[field.name] = Parameter(field.name, kind, item, optional, field.default, "")
     return found
 

@@ -113,7 +113,7 @@ def _transfer(run: Run, progress: bool) -> None:
     experiment = run.experiment
     distilled = load_distilled(run.path("distilled.safetensors"))
     frames = [run.read_frame("report.csv").assign(network="convnet")]
-    for network in tqdm(experiment.networks or (), desc="transfer", disable=not progress):
+    for network in tqdm(experiment.networks, desc="transfer", disable=not progress):
         student = train_student(distilled, experiment, network)
         frames.append(report(evaluate(student, experiment)).assign(network=network))
     _write(run, "transfer", "transfer.csv", frames, begun)

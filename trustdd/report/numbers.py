@@ -67,7 +67,7 @@ def _of_group(group: str, members: Sequence[Run]) -> dict[str, Number]:
         f"{group}.dataset": experiment.dataset,
         f"{group}.method": experiment.method.upper(),
         f"{group}.ipc": experiment.ipc,
-        f"{group}.iterations": int(experiment.iterations or 0),
+        f"{group}.iterations": experiment.iterations,
         f"{group}.seeds": seeds_text(len(seeds_of(runs))),
         f"{group}.ood_sets": int(reports(runs)["ood"].nunique()),
         f"{group}.test_images": int(reports(runs)["n_in"].iloc[0]),

@@ -167,7 +167,7 @@ def experts_of(run: Run) -> Experts:
     from trustdd.store.expert_store import Experts, experts_directory
 
     experiment, profile = run.experiment, profile_of([run])
-    wanted = int(experiment.max_start_epoch or 0) + int(experiment.expert_epochs or 0)
+    wanted = experiment.max_start_epoch + experiment.expert_epochs
     try:
         found = Experts(experts_directory(experiment, run.directory.parents[1]), experiment.experts)
         complete = all(expert.epochs >= wanted for expert in found)

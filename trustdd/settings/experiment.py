@@ -1,7 +1,11 @@
 """`Experiment`: everything that decides what a run computes, frozen and validated.
 
-Two experiments that compare equal make the same distilled set, byte for byte, on
-the same machine.
+What is *asked* is what the caller sets; what is *resolved* is an `Experiment`, in which every
+setting has its value and type. `trustdd.settings.setting` says how one is declared.
+
+Two experiments that compare equal make the same distilled set, byte for byte, on the same machine
+with the same number of threads and, where passes are compiled, the same compiler; all three are
+recorded with every result.
 """
 
 from __future__ import annotations
@@ -10,8 +14,7 @@ import difflib
 import hashlib
 import json
 import math
-import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -23,7 +26,8 @@ from trustdd.settings.defaults import (
     trajectory_settings,
 )
 from trustdd.settings.errors import BadInput
-from trustdd.settings.validation import check_choice, check_integer, check_names, check_number
+from trustdd.settings.setting import Rule, Setting, choice, flag, names, number, setting, whole
+from trustdd.settings.validation import check_choice, check_path, check_text
 
 METHODS = ("dc", "dsa", "mtt")
 PRECISIONS = ("float32", "bf16")
@@ -38,22 +42,63 @@ CORRUPTION_NAMES = (
 )  # fmt: skip
 AUGMENTATIONS = ("color", "crop", "cutout", "flip", "scale", "rotate")
 
-#: where the data lies and what computes: neither changes what an experiment *is*
-PLACE_FIELDS = ("data_root", "device")
-#: what a finished set is tested on, and with: changing it re-evaluates but distils nothing anew
-EVALUATION_FIELDS = ("ood", "ood_limit", "networks")
 #: other architectures than the ConvNet, see ``trustdd.networks``
 NETWORK_NAMES = ("mlp", "lenet", "alexnet", "vgg11", "resnet18")
+
+
+def _facts(name: str) -> Rule:
+    return lambda e: getattr(dataset_defaults(e.dataset), name)
+
+
+def _trajectory(name: str) -> Rule:
+    return lambda e: trajectory_settings(e.dataset, e.ipc)[name]
+
+
+def _matched(by_trajectories: Any, by_gradients: Any) -> Rule:
+    """A default that the method decides, each side a value or a rule."""
+
+    def rule(experiment: Experiment) -> Any:
+        side = by_trajectories if experiment.method == "mtt" else by_gradients
+        return side(experiment) if callable(side) else side
+
+    return rule
+
+
+def _blocks(experiment: Experiment) -> int:
+    return max(1, int(math.log2(max(_padded(experiment.image_size), 8))) - 2)
+
+
+def _padded(size: int) -> int:
+    """28 px images are padded to 32 by the first convolution."""
+    return 32 if size == 28 else size
+
+
+def _check_strategy(name: str, value: Any) -> str | None:
+    if value is None:
+        return None
+    for part in check_text(name, value, expected="names joined by _, or nothing").split("_"):
+        check_choice(f"{name} part", part, AUGMENTATIONS)
+    return str(value)
+
+
+def _check_dataset(name: str, value: Any) -> str:
+    expected = f"one of {', '.join(DATASETS)}, or the name of an image folder under data_root"
+    return check_text(name, value, r"(?!\.+$)[A-Za-z0-9_.-]+", expected)
+
+
+def _check_device(name: str, value: Any) -> str:
+    return check_text(name, value, r"auto|cpu|cuda(:\d+)?", "auto, cpu, cuda or cuda:N")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
     """The settings of one run of the pipeline: distil, train a student, detect OOD inputs.
 
-    Every field left unset (``None``, or ``"auto"`` for the augmentations) takes the
-    dataset's published default at construction, so a finished `Experiment` shows
-    every value that will be used. `but` changes fields and re-derives the unset ones;
-    ``dataclasses.replace`` keeps every field, derived ones included, as it stands.
+    Every field that is not asked for (left out, ``None`` where that is no value of its own, or
+    ``"auto"`` for the augmentations) takes the dataset's published default at construction, so an
+    `Experiment` holds every value that will be used. `asked` tells what the caller set; `but`
+    changes fields and derives the others anew; ``dataclasses.replace`` keeps every field, derived
+    ones included, as it stands.
 
     Attributes:
         dataset: a named InD dataset (``digits``, ``cifar10``, …) or the name of an image
@@ -117,85 +162,116 @@ class Experiment:
             what was given and what is allowed.
     """
 
-    dataset: str = "digits"
-    method: str = "dsa"
-    outliers: str = "none"
-    ipc: int = 1
-    seed: int = 0
-    data_root: str | None = None
-    image_size: int | None = None
-    width: int | None = None
-    depth: int | None = None
-    selection: str = "distilled"
-    outlier_selection: str = "distilled"
-    outlier_ipc: int | None = None
-    outlier_pool: str | None = None
-    corruptions: tuple[str, ...] | None = None
-    outlier_weight: float = 0.5
-    initial: str = "real"
-    iterations: int | None = None
-    outer_loops: int | None = None
-    inner_loops: int | None = None
-    real_batch: int | None = None
-    metric: str = "layerwise"
-    augmentation: str | None = "auto"
-    lr_images: float | None = None
-    momentum_images: float = 0.5
-    lr_outliers: float | None = None
-    lr_network: float = 0.01
-    network_batch: int = 256
-    training_epochs: int | None = None
-    training_lr: float = 0.01
-    training_momentum: float = 0.9
-    training_weight_decay: float = 5e-4
-    training_batch: int = 256
-    ood: tuple[str, ...] | None = None
-    ood_limit: int = 0
-    networks: tuple[str, ...] | None = None
-    experts: int = 100
-    max_start_epoch: int | None = None
-    expert_epochs: int | None = None
-    expert_lr: float = 0.01
-    expert_batch: int = 256
-    expert_augmentation: str | None = "auto"
-    student_steps: int | None = None
-    student_lr: float | None = None
-    lr_student_lr: float | None = None
-    synthetic_batch: int | None = None
-    zca: bool | None = None
-    device: str = "auto"
-    precision: str = "float32"
+    dataset: str = setting("digits", _check_dataset)
+    method: str = choice("dsa", METHODS)
+    outliers: str = choice("none", OUTLIERS)
+    ipc: int = whole(1, low=1)
+    seed: int = whole(0)
+    data_root: str | None = setting(None, check_path, part="place")
+    image_size: int = whole(_facts("image_size"), low=8)
+    width: int = whole(_facts("width"), low=1)
+    depth: int = whole(_blocks, low=1)
+    selection: str = choice("distilled", SELECTIONS)
+    outlier_selection: str = choice("distilled", SELECTIONS[:2])
+    outlier_ipc: int = whole(lambda e: e.ipc, low=0)
+    outlier_pool: str = setting(_facts("outlier_pool"), check_text)
+    corruptions: tuple[str, ...] = names(
+        lambda e: CORRUPTION_NAMES[:4], CORRUPTION_NAMES, "corruption"
+    )
+    outlier_weight: float = number(0.5)
+    initial: str = choice("real", ("real", "noise"))
+    iterations: int = whole(_matched(5000, 1000), low=0)
+    outer_loops: int = whole(lambda e: matching_loops(e.ipc)[0], low=1)
+    inner_loops: int = whole(lambda e: matching_loops(e.ipc)[1], low=0)
+    real_batch: int = whole(_facts("real_batch"), low=1)
+    metric: str = choice("layerwise", METRICS)
+    augmentation: str | None = setting(
+        lambda e: None if e.method == "dc" else _facts("augmentation")(e),
+        _check_strategy,
+        unset="auto",
+    )
+    lr_images: float = number(_matched(_trajectory("lr_images"), 0.1), positive=True)
+    momentum_images: float = number(0.5, below=1.0)
+    lr_outliers: float = number(lambda e: e.lr_images)
+    lr_network: float = number(0.01, positive=True)
+    network_batch: int = whole(256, low=1)
+    training_epochs: int = whole(lambda e: training_epochs(e.dataset, e.method), low=1)
+    training_lr: float = number(0.01, positive=True)
+    training_momentum: float = number(0.9, below=1.0)
+    training_weight_decay: float = number(5e-4)
+    training_batch: int = whole(256, low=1)
+    ood: tuple[str, ...] = names(_facts("ood"), part="evaluation")
+    ood_limit: int = whole(0, low=0, part="evaluation")
+    networks: tuple[str, ...] = names(
+        lambda e: NETWORK_NAMES, NETWORK_NAMES, "network", part="evaluation"
+    )
+    experts: int = whole(100, low=1)
+    max_start_epoch: int = whole(_trajectory("max_start_epoch"), low=1)
+    expert_epochs: int = whole(_trajectory("expert_epochs"), low=1)
+    expert_lr: float = number(0.01, positive=True)
+    expert_batch: int = whole(256, low=1)
+    expert_augmentation: str | None = setting(_facts("augmentation"), _check_strategy, unset="auto")
+    student_steps: int = whole(_trajectory("student_steps"), low=1)
+    student_lr: float = number(_trajectory("student_lr"), positive=True)
+    lr_student_lr: float = number(_trajectory("lr_student_lr"))
+    synthetic_batch: int = whole(_trajectory("synthetic_batch"), low=0)
+    zca: bool = flag(_trajectory("zca"))
+    device: str = setting("auto", _check_device, part="place")
+    precision: str = choice("float32", PRECISIONS)
 
     def __post_init__(self) -> None:
-        # `given` remembers what the caller set, so that `but` can derive the rest anew
-        given = {f.name: getattr(self, f.name) for f in fields(self)}
-        unset = {f.name: f.default for f in fields(self)}
-        object.__setattr__(
-            self, "_given", {k: v for k, v in given.items() if v != unset[k] or v is not unset[k]}
-        )
-        self._check_names()
-        for name, value in self._derived().items():
-            if getattr(self, name) is None:
-                object.__setattr__(self, name, value)
-        if self.augmentation == "auto":
-            facts = dataset_defaults(self.dataset)
-            chosen = None if self.method == "dc" else facts.augmentation
-            object.__setattr__(self, "augmentation", chosen)
+        asked = {}
+        for name, declared in SETTINGS.items():
+            value = getattr(self, name)
+            initial = declared.unset if declared.derived else declared.default
+            if type(value) is type(initial) and value == initial:
+                value = declared.default_of(self)
+            else:
+                asked[name] = value
+            self._set(**{name: declared.check(name, value)})
+        # no field: it takes no part in comparing, nor in what is written down
+        self._set(_asked=asked)
+        # what plays no part here has one fixed value, so that equal runs share a key
         if self.method != "mtt":
-            self._canonical(expert_augmentation=None)
-        elif self.expert_augmentation == "auto":
-            chosen = dataset_defaults(self.dataset).augmentation
-            object.__setattr__(self, "expert_augmentation", chosen)
-        for name in ("corruptions", "ood", "networks"):
-            object.__setattr__(self, name, check_names(name, getattr(self, name)))
+            self._set(expert_augmentation=None)
         if self.outliers == "none":
-            self._canonical(outlier_ipc=0, outlier_pool="", corruptions=(), outlier_weight=0.0,
-                            outlier_selection="distilled", lr_outliers=0.0)  # fmt: skip
+            self._set(outlier_ipc=0, outlier_pool="", corruptions=(), outlier_weight=0.0,
+                      outlier_selection="distilled", lr_outliers=0.0)  # fmt: skip
         elif self.outliers == "oe":
-            self._canonical(corruptions=())
+            self._set(corruptions=())
         else:
-            self._canonical(outlier_pool="")
-        self._check_values()
+            self._set(outlier_pool="")
+        self._check_together()
+
+    def _set(self, **values: Any) -> None:
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    def _check_together(self) -> None:
+        """Refuse settings that are possible each by itself."""
+        if self.dataset not in DATASETS and not self.data_root:
+            raise BadInput(
+                f"dataset '{self.dataset}'; expected one of {', '.join(DATASETS)}, or, with "
+                f"data_root, an image folder data_root/{self.dataset}/<split>/<class>/<image>"
+            )
+        if self.outliers != "none" and self.outlier_ipc == 0:
+            raise BadInput("outlier_ipc 0; expected an integer ≥ 1 where outliers is oe or poe")
+        if self.outliers == "poe" and not self.corruptions:
+            raise BadInput(
+                f"corruptions is empty; expected at least one of {', '.join(CORRUPTION_NAMES)}"
+            )
+        if not self.ood:
+            raise BadInput("ood is empty; expected the name of at least one OOD set")
+        largest = int(math.log2(_padded(self.image_size)))
+        if self.depth > largest:
+            raise BadInput(
+                f"depth {self.depth}; expected 1 to {largest} for {self.image_size} px images"
+            )
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What the caller set; every other field follows from it."""
+        return dict(self.__dict__["_asked"])
 
     # -- identity ---------------------------------------------------------------------------
 
@@ -204,15 +280,29 @@ class Experiment:
         """A readable, unique name: ``digits-dsa-poe-ipc2-seed0-1a2b3c4d``.
 
         The hash covers every field but where the data lies, the device, and what the finished
-        student is tested on.
+        student is tested on, see `identity`.
         """
-        left_out = (*PLACE_FIELDS, *EVALUATION_FIELDS)
-        identity = {k: v for k, v in self.to_dict().items() if k not in left_out}
-        text = json.dumps(identity, sort_keys=True)
+        text = json.dumps(self.identity(IDENTITY_FIELDS), sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:8]
         how = self.method if self.selection == "distilled" else self.selection
         size = "" if self.selection == "full" else f"ipc{self.ipc}-"
         return f"{self.dataset}-{how}-{self.outliers}-{size}seed{self.seed}-{digest}"
+
+    def identity(self, chosen: Iterable[str]) -> dict[str, Any]:
+        """Return fields as JSON types, for a hash of what depends on them.
+
+        A field that was added after results had been published is left out while it has its
+        default: the hashes of what was made before stay what they were.
+
+        Args:
+            chosen: names of fields.
+        """
+        values = self.to_dict(place=True)
+        return {
+            name: values[name]
+            for name in chosen
+            if not SETTINGS[name].later or getattr(self, name) != SETTINGS[name].default_of(self)
+        }
 
     def to_dict(self, *, place: bool = False) -> dict[str, Any]:
         """Return the fields as JSON types; `place` adds `data_root` and `device`."""
@@ -228,13 +318,12 @@ class Experiment:
         Raises:
             ValueError: a name is no field; the message offers the nearest ones.
         """
-        known = [f.name for f in fields(cls)]
         for name in values:
-            if name not in known:
-                near = difflib.get_close_matches(str(name), known, n=3)
+            if name not in SETTINGS:
+                near = difflib.get_close_matches(str(name), SETTINGS, n=3)
                 hint = f"; nearest: {', '.join(near)}" if near else ""
                 raise BadInput(
-                    f"setting '{name}' is unknown{hint}; expected one of {', '.join(known)}"
+                    f"setting '{name}' is unknown{hint}; expected one of {', '.join(SETTINGS)}"
                 )
         tupled: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
@@ -243,104 +332,19 @@ class Experiment:
         return cls(**tupled)
 
     def but(self, **changes: Any) -> Experiment:
-        """Return a copy with `changes`, deriving every field that was never set anew."""
-        return Experiment.from_dict({**self._given, **changes})  # type: ignore[attr-defined]
+        """Return a copy with `changes`, deriving every field that was never asked for anew."""
+        return Experiment.from_dict({**self.asked, **changes})
 
-    # -- derivation -------------------------------------------------------------------------
 
-    def _derived(self) -> dict[str, Any]:
-        facts = dataset_defaults(self.dataset)
-        size = self.image_size or facts.image_size
-        # 28 px images are padded to 32 by the first convolution
-        padded = 32 if size == 28 else size
-        outer, inner = matching_loops(self.ipc)
-        trajectory = trajectory_settings(self.dataset, self.ipc)
-        matching = self.method != "mtt"
-        lr_images = 0.1 if matching else trajectory["lr_images"]
-        return {
-            "image_size": size,
-            "width": facts.width,
-            "depth": max(1, int(math.log2(max(padded, 8))) - 2),
-            "outlier_ipc": self.ipc,
-            "outlier_pool": facts.outlier_pool,
-            "corruptions": CORRUPTION_NAMES[:4],
-            "iterations": 1000 if matching else 5000,
-            "outer_loops": outer,
-            "inner_loops": inner,
-            "real_batch": facts.real_batch,
-            "training_epochs": training_epochs(self.dataset, self.method),
-            "lr_images": lr_images,
-            "lr_outliers": self.lr_images if self.lr_images is not None else lr_images,
-            "ood": facts.ood,
-            "networks": NETWORK_NAMES,
-            **{k: trajectory[k] for k in trajectory if k != "lr_images"},
-        }
+def _of_part(part: str) -> tuple[str, ...]:
+    return tuple(name for name, declared in SETTINGS.items() if declared.part == part)
 
-    def _canonical(self, **values: Any) -> None:
-        """Give fields that play no part here one fixed value, so that equal runs share a key."""
-        for name, value in values.items():
-            object.__setattr__(self, name, value)
 
-    # -- validation -------------------------------------------------------------------------
-
-    def _check_names(self) -> None:
-        check_choice("method", self.method, METHODS)
-        check_choice("outliers", self.outliers, OUTLIERS)
-        check_choice("selection", self.selection, SELECTIONS)
-        check_choice("outlier_selection", self.outlier_selection, SELECTIONS[:2])
-        check_choice("metric", self.metric, METRICS)
-        check_choice("initial", self.initial, ("real", "noise"))
-        check_choice("precision", self.precision, PRECISIONS)
-        if not isinstance(self.dataset, str) or not re.fullmatch(r"[A-Za-z0-9_.-]+", self.dataset):
-            raise BadInput(
-                f"dataset {self.dataset!r}; expected one of {', '.join(DATASETS)}, "
-                "or the name of an image folder under data_root"
-            )
-        if self.dataset not in DATASETS and not self.data_root:
-            raise BadInput(
-                f"dataset '{self.dataset}'; expected one of {', '.join(DATASETS)}, or, with "
-                f"data_root, an image folder data_root/{self.dataset}/<split>/<class>/<image>"
-            )
-        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", str(self.device)):
-            raise BadInput(f"device {self.device!r}; expected auto, cpu, cuda or cuda:N")
-        check_integer("ipc", self.ipc, 1)
-        if self.image_size is not None:
-            check_integer("image_size", self.image_size, 8)
-
-    def _check_values(self) -> None:
-        for name, low in (
-            ("seed", None), ("image_size", 8), ("width", 1), ("depth", 1), ("outlier_ipc", 0),
-            ("iterations", 0), ("outer_loops", 1), ("inner_loops", 0), ("real_batch", 1),
-            ("network_batch", 1), ("training_epochs", 1), ("training_batch", 1), ("ood_limit", 0),
-            ("experts", 1), ("max_start_epoch", 1), ("expert_epochs", 1), ("expert_batch", 1),
-            ("student_steps", 1), ("synthetic_batch", 0),
-        ):  # fmt: skip
-            check_integer(name, getattr(self, name), low)
-        for name in ("lr_images", "lr_network", "training_lr", "expert_lr", "student_lr"):
-            self._canonical(**{name: check_number(name, getattr(self, name), positive=True)})
-        for name in ("outlier_weight", "lr_outliers", "training_weight_decay", "lr_student_lr"):
-            self._canonical(**{name: check_number(name, getattr(self, name))})
-        for name in ("momentum_images", "training_momentum"):
-            self._canonical(**{name: check_number(name, getattr(self, name), below=1.0)})
-        if not isinstance(self.zca, bool):
-            raise BadInput(f"zca {self.zca!r}; expected true or false")
-        if self.outliers != "none" and self.outlier_ipc == 0:
-            raise BadInput("outlier_ipc 0; expected an integer ≥ 1 where outliers is oe or poe")
-        for name in ("augmentation", "expert_augmentation"):
-            strategy = getattr(self, name)
-            for part in strategy.split("_") if strategy is not None else ():
-                check_choice(f"{name} part", part, AUGMENTATIONS)
-        for corruption in self.corruptions or ():
-            check_choice("corruption", corruption, CORRUPTION_NAMES)
-        if self.outliers == "poe" and not self.corruptions:
-            raise BadInput(
-                f"corruptions is empty; expected at least one of {', '.join(CORRUPTION_NAMES)}"
-            )
-        for network in self.networks or ():
-            check_choice("network", network, NETWORK_NAMES)
-        if not self.ood:
-            raise BadInput("ood is empty; expected the name of at least one OOD set")
-        size, depth = int(self.image_size or 0), int(self.depth or 0)
-        largest = int(math.log2(32 if size == 28 else size))
-        if depth > largest:
-            raise BadInput(f"depth {depth}; expected 1 to {largest} for {size} px images")
+#: name → how it is declared, in order
+SETTINGS: dict[str, Setting] = {f.name: f.metadata["setting"] for f in fields(Experiment)}
+#: what a run is; its key covers them
+IDENTITY_FIELDS = _of_part("identity")
+#: where the data lies and what computes: neither changes what an experiment *is*
+PLACE_FIELDS = _of_part("place")
+#: what a finished set is tested on, and with: changing it re-evaluates but distils nothing anew
+EVALUATION_FIELDS = _of_part("evaluation")

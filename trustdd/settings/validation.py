@@ -1,24 +1,27 @@
-"""Checks of single settings, each with one clear error."""
+"""Checks of single settings: each returns the value as it is kept, or raises one clear line."""
 
 from __future__ import annotations
 
 import math
+import os
+import re
 
 from trustdd.settings.errors import BadInput
 
 
-def check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
-    """Refuse a value that is not one of those allowed.
+def check_choice(name: str, value: object, allowed: tuple[str, ...]) -> str:
+    """Return a value that is one of those allowed.
 
     Raises:
         ValueError: naming the setting, the value and what is allowed.
     """
-    if value not in allowed:
+    if not isinstance(value, str) or value not in allowed:
         raise BadInput(f"{name} {value!r}; expected one of {', '.join(allowed)}")
+    return value
 
 
-def check_integer(name: str, value: object, low: int | None) -> None:
-    """Refuse what is not an integer, or below `low`.
+def check_integer(name: str, value: object, low: int | None = None) -> int:
+    """Return an integer, not below `low`.
 
     Raises:
         ValueError: naming the setting, the value and the bound.
@@ -26,6 +29,7 @@ def check_integer(name: str, value: object, low: int | None) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or (low is not None and value < low):
         bound = "" if low is None else f" ≥ {low}"
         raise BadInput(f"{name} {value!r}; expected an integer{bound}")
+    return value
 
 
 def check_number(
@@ -36,24 +40,71 @@ def check_number(
     Raises:
         ValueError: naming the setting, the value and the bounds.
     """
-    fine = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not fine or value < 0 or (positive and value == 0) or value >= below:  # type: ignore[operator]
+    fine = isinstance(value, int | float) and not isinstance(value, bool)
+    try:
+        number = float(value) if fine else math.nan  # type: ignore[arg-type]
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number) or number < 0 or (positive and number == 0) or number >= below:
         bound = "> 0" if positive else "≥ 0"
         bound += f" and < {below:g}" if below < math.inf else ""
         raise BadInput(f"{name} {value!r}; expected a number {bound}")
-    return float(value)  # type: ignore[arg-type]
+    return number
 
 
-def check_names(name: str, value: object) -> tuple[str, ...]:
-    """Return a list of different names as a tuple.
+def check_flag(name: str, value: object) -> bool:
+    """Return true or false.
 
     Raises:
-        ValueError: it is none, or a name stands in it twice.
+        ValueError: naming the setting and the value.
     """
-    if isinstance(value, str) or not isinstance(value, list | tuple):
+    if not isinstance(value, bool):
+        raise BadInput(f"{name} {value!r}; expected true or false")
+    return value
+
+
+def check_text(name: str, value: object, pattern: str = r"[^\0]*", expected: str = "text") -> str:
+    """Return a text that matches a pattern as a whole.
+
+    Raises:
+        ValueError: naming the setting, the value and what is expected.
+    """
+    if not isinstance(value, str) or not re.fullmatch(pattern, value):
+        raise BadInput(f"{name} {value!r}; expected {expected}")
+    return value
+
+
+def check_path(name: str, value: object) -> str | None:
+    """Return the path of a folder as text; ``None`` stays.
+
+    Raises:
+        ValueError: naming the setting and the value.
+    """
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    return None if value is None else check_text(name, value, r"[^\0]+", "the path of a folder")
+
+
+def check_names(
+    name: str, value: object, allowed: tuple[str, ...] = (), one: str = ""
+) -> tuple[str, ...]:
+    """Return a list of different names as a tuple.
+
+    Args:
+        name: the setting.
+        value: what was given.
+        allowed: the names there are; any where empty.
+        one: what one of the names is called.
+
+    Raises:
+        ValueError: it is none, a name stands in it twice, or is not one of those allowed.
+    """
+    if not isinstance(value, list | tuple):
         raise BadInput(f"{name} {value!r}; expected a list of names")
     if not all(isinstance(v, str) and v for v in value):
         raise BadInput(f"{name} {list(value)!r}; expected a list of names")
     if len(set(value)) != len(value):
         raise BadInput(f"{name} {list(value)!r}; expected each name once")
+    for single in value if allowed else ():
+        check_choice(one or name, single, allowed)
     return tuple(value)

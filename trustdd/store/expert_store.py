@@ -43,9 +43,8 @@ def experts_key(experiment: Experiment) -> str:
 
 
 def expert_settings(experiment: Experiment) -> dict[str, object]:
-    """Return the fields that an expert depends on, as JSON types."""
-    values = experiment.to_dict()
-    return {name: values[name] for name in EXPERT_FIELDS}
+    """Return the fields that an expert depends on, as JSON types; see `Experiment.identity`."""
+    return experiment.identity(EXPERT_FIELDS)
 
 
 def experts_directory(experiment: Experiment, profile_directory: Path) -> Path:
@@ -199,10 +198,11 @@ def claim(directory: Path, experiment: Experiment) -> None:
                 directory / "manifest.json", {**read_manifest(directory), "settings": settings}
             )
         return
-    for name, value in settings.items():
-        if known.get(name) != value:
+    for name in (*settings, *known):
+        if known.get(name) != settings.get(name):
             raise BadInput(
-                f"{directory}: holds experts of {name} {known.get(name)!r}; expected {value!r}"
+                f"{directory}: holds experts of {name} {known.get(name)!r}; "
+                f"expected {settings.get(name)!r}"
             )
 
 

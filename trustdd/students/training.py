@@ -45,9 +45,9 @@ def build_network(
         name,
         channels=channels,
         classes=classes,
-        image_size=int(experiment.image_size or 0),
-        width=int(experiment.width or 0),
-        depth=int(experiment.depth or 0),
+        image_size=experiment.image_size,
+        width=experiment.width,
+        depth=experiment.depth,
         generator=stream(experiment.seed, *purpose),
     )
 
@@ -90,7 +90,7 @@ def train_student(
         channels=distilled.images.shape[1],
         classes=distilled.classes,
         lr=distilled.student_lr,
-        bar=tqdm(total=int(experiment.training_epochs or 0), desc="student", disable=not progress),
+        bar=tqdm(total=experiment.training_epochs, desc="student", disable=not progress),
     )
 
 
@@ -135,9 +135,7 @@ def _train_together(
         student = build_network(experiment, channels, classes, "student", "convnet").to(device)
         assert isinstance(student, ConvNet)
         students.append(student)
-    with tqdm(
-        total=int(experiment.training_epochs or 0), desc="students", disable=not progress
-    ) as bar:
+    with tqdm(total=experiment.training_epochs, desc="students", disable=not progress) as bar:
         fit_together(
             students,
             [own.images.to(device) for own in distilled],
@@ -184,9 +182,7 @@ def train_on_real(
         channels=data.channels,
         classes=len(data.classes),
         normalise=data.normalise,
-        bar=tqdm(
-            total=int(experiment.training_epochs or 0), desc="full data", disable=not progress
-        ),
+        bar=tqdm(total=experiment.training_epochs, desc="full data", disable=not progress),
     )
 
 
@@ -228,7 +224,7 @@ def _draws(experiment: Experiment, network: str) -> torch.Generator:
 def _settings(experiment: Experiment) -> dict[str, Any]:
     """How an experiment's students are trained, for `fit` and `fit_together`."""
     return {
-        "epochs": int(experiment.training_epochs or 0),
+        "epochs": experiment.training_epochs,
         "momentum": experiment.training_momentum,
         "weight_decay": experiment.training_weight_decay,
         "batch": experiment.training_batch,

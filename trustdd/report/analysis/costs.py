@@ -57,7 +57,7 @@ def _shapes(run: Run) -> dict[str, tuple[int, ...]]:
 
 def _values_per_image(run: Run, runs: Sequence[Run]) -> int:
     """Channels × height × width of the dataset, as some run's synthetic images have them."""
-    size = int(run.experiment.image_size or 0)
+    size = run.experiment.image_size
     same = [r for r in runs if r.experiment.dataset == run.experiment.dataset]
     for other in (run, *same):
         if other.experiment.selection != "full":

@@ -54,7 +54,7 @@ def dataset_facts(runs: Sequence[Run]) -> DatasetFacts:
         counts |= dict(zip(frame["ood"], frame["n_out"].astype(int), strict=True))
     return DatasetFacts(
         classes=arrays(first, "logits.safetensors")["in"].shape[1],
-        image_size=int(first.experiment.image_size or 0),
+        image_size=first.experiment.image_size,
         channels=data.channels,
         training=len(data.train),
         test=len(data.test),

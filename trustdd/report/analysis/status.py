@@ -102,19 +102,19 @@ def expected_hours(experiment: Experiment, speeds: Mapping[str, Any]) -> float |
     beside = experiment.outliers != "none"
     # the benchmark's epochs and student steps are of images and as many outliers
     share = experiment.ipc * 10 / IMAGES * (1.0 if beside else 0.5)
-    student = parts["student"] / STUDENT_EPOCHS * share * int(experiment.training_epochs or 0)
+    student = parts["student"] / STUDENT_EPOCHS * share * experiment.training_epochs
     seconds = student
-    iterations = int(experiment.iterations or 0)
+    iterations = experiment.iterations
     if experiment.selection != "distilled":
         return seconds / 3600
     if experiment.method == "mtt":
         step = parts["trajectory step"] / STUDENT_STEPS * share
-        seconds += iterations * int(experiment.student_steps or 0) * step
-        epochs = int(experiment.max_start_epoch or 0) + int(experiment.expert_epochs or 0)
+        seconds += iterations * experiment.student_steps * step
+        epochs = experiment.max_start_epoch + experiment.expert_epochs
         epoch = parts["expert"] * TRAINING_IMAGES / EXPERT_IMAGES * (1 + beside)
         return (seconds + experiment.experts * epochs * epoch) / 3600
-    real = int(experiment.real_batch or 0) / facts.real_batch
+    real = experiment.real_batch / facts.real_batch
     matching = parts["matching step"] * real * (1 + beside)
-    inner = parts["inner loop"] * share * int(experiment.inner_loops or 0)
-    outer = int(experiment.outer_loops or 0)
+    inner = parts["inner loop"] * share * experiment.inner_loops
+    outer = experiment.outer_loops
     return (seconds + iterations * (outer * matching + (outer - 1) * inner)) / 3600

@@ -26,7 +26,7 @@ def fig09(runs: Sequence[Run], width: float) -> MadeFigure:
     modes = list(by_mode(chosen))
     early = per_run(reports(chosen, "snapshots.csv"), ["iteration"])
     last = summary(chosen)
-    ends = {r.experiment.key: int(r.experiment.iterations or 0) for r in chosen}
+    ends = {r.experiment.key: r.experiment.iterations for r in chosen}
     frame = pd.concat([early, last.assign(iteration=last["key"].map(ends))], ignore_index=True)
     final, first = last, early[early["iteration"] == early["iteration"].min()]
     gains = {

@@ -74,7 +74,7 @@ def fig02(runs: Sequence[Run], width: float) -> MadeFigure:
         panel.set_ylabel("share of images (%)")
     for panel in axes[-columns:]:
         panel.set_xlabel("maximum softmax probability")
-    sets = len(chosen[0].experiment.ood or ())
+    sets = len(chosen[0].experiment.ood)
     caption = (
         f"{finding}. Histograms of the maximum softmax probability (MSP) that students give to "
         f"InD test images and to OOD images, all {sets} OOD sets weighted alike "
@@ -127,7 +127,7 @@ def fig15(runs: Sequence[Run], width: float) -> MadeFigure:
     """ROC and precision–recall curves of every OOD set, one line per mode."""
     chosen = one_setting(runs)
     modes = by_mode(chosen)
-    sets = list(chosen[0].experiment.ood or ())
+    sets = list(chosen[0].experiment.ood)
     frame = reports(chosen)
     frame = frame[frame["score"] == "msp"]
     curves = {

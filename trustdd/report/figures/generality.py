@@ -82,7 +82,7 @@ def fig18(runs: Sequence[Run], width: float) -> MadeFigure:
     chosen = one_setting(runs)
     modes = by_mode(chosen)
     seed = min(run.experiment.seed for run in chosen)
-    sets = list(chosen[0].experiment.ood or ())
+    sets = list(chosen[0].experiment.ood)
     separations = pd.DataFrame(
         [
             (mode, run.experiment.seed, name, value)

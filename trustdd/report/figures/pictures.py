@@ -30,7 +30,7 @@ def fig03(runs: Sequence[Run], width: float) -> MadeFigure:
     from trustdd.settings.randomness import stream
 
     experiment = next((r.experiment for r in runs if r.experiment.corruptions), runs[0].experiment)
-    names = list(experiment.corruptions or ()) or list(CORRUPTIONS)[:4]
+    names = list(experiment.corruptions) or list(CORRUPTIONS)[:4]
     images, classes = _real_images(experiment)
     batch = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
     rows, changes = {"InD": images}, []

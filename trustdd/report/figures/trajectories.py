@@ -33,7 +33,7 @@ def fig21(runs: Sequence[Run], width: float) -> MadeFigure:
     modes = list(by_mode(chosen))
     curves = expert_curves(chosen)
     experiment = chosen[0].experiment
-    epochs, starts = int(curves["epoch"].max()), int(experiment.max_start_epoch or 1)
+    epochs, starts = int(curves["epoch"].max()), experiment.max_start_epoch
     ends = curves[curves["epoch"] == epochs].groupby("outliers")[["test_accuracy", "distance"]]
     reached = ends.mean()
     opening = curves[curves["epoch"] == 1]["step"].sum() / curves["step"].sum()
@@ -70,7 +70,7 @@ def fig21(runs: Sequence[Run], width: float) -> MadeFigure:
         "(ordinary DD) or with outliers beside it (OE, POE). Distances are Euclidean, "
         "over all parameters: from the expert's first parameters, and from those of the epoch "
         "before. Trajectory matching draws its starting points from the shaded epochs and reads "
-        f"the parameters {int(experiment.expert_epochs or 1)} later. Lines are means over "
+        f"the parameters {experiment.expert_epochs} later. Lines are means over "
         f"{seeds_text(len(seeds_of(chosen)))} of the means over experts, bands one standard "
         "deviation over seeds."
     )
@@ -91,7 +91,7 @@ def expert_curves(runs: Sequence[Run]) -> pd.DataFrame:
     parts = []
     for run in runs:
         experiment = run.experiment
-        read = int(experiment.max_start_epoch or 0) + int(experiment.expert_epochs or 0)
+        read = experiment.max_start_epoch + experiment.expert_epochs
         frame = experts_of(run).curves()
         frame = frame[frame["epoch"] <= read]
         parts.append(frame.assign(outliers=experiment.outliers, seed=experiment.seed))

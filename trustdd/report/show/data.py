@@ -47,7 +47,7 @@ def data_finding(
         return (
             f"**{experiment.ipc} synthetic images per class** are to stand for all of "
             f"`{experiment.dataset}`; what must *not* be recognised are images of "
-            f"**{len(experiment.ood or ())} other kind{'s' * (len(experiment.ood or ()) != 1)}**."
+            f"**{len(experiment.ood)} other kind{'s' * (len(experiment.ood) != 1)}**."
         )
     unknown = sum(len(images) for images in suite.values())
     count = experiment.ipc * len(data.classes)

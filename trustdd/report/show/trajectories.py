@@ -158,7 +158,7 @@ def trajectory_finding(run: Run) -> str:
     made = run.manifest().get("distill", {})
     memory = f" and {made['peak_memory_mib'] / 1024:.1f} GiB" if "peak_memory_mib" in made else ""
     spent = f", which took {made['seconds']:,.0f} seconds{memory}," if "seconds" in made else ""
-    steps, epochs = int(experiment.student_steps or 1), int(experiment.expert_epochs or 1)
+    steps, epochs = experiment.student_steps, experiment.expert_epochs
     learned = _student_lr(run)
     return (
         f"{experiment.iterations:,} iterations{spent} bring a student that takes {steps} "
@@ -199,7 +199,7 @@ def exactness(run: Run) -> None:
     Args:
         run: a finished run by trajectory matching.
     """
-    most = min(int(run.experiment.student_steps or 1), SHOWN_STEPS)
+    most = min(run.experiment.student_steps, SHOWN_STEPS)
     lines = []
     for steps in sorted({1, max(1, most // 2), most}):
         unrolled, adjoint, frozen = (g.flatten() for g in _gradients(run, steps))
@@ -237,9 +237,7 @@ def _gradients(run: Run, steps: int) -> tuple[Tensor, Tensor, Tensor]:
     network = build_network(
         experiment, inlier_channels(experiment), classes, "architecture"
     ).double()
-    start, target = (
-        v.double() for v in experts_of(run).segment(0, 0, int(experiment.expert_epochs or 1))
-    )
+    start, target = (v.double() for v in experts_of(run).segment(0, 0, experiment.expert_epochs))
     rate = float(found.student_lr or experiment.student_lr or 0.01)
     outliers = None if found.outliers is None else found.outliers.double()
     weight = experiment.outlier_weight

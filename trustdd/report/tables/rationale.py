@@ -80,7 +80,7 @@ def tab08(runs: Sequence[Run]) -> MadeTable:
     if base is None:
         raise MissingArtefacts("none of the runs has outliers", (), "")
     frame = frame[frame["dataset"] == base.dataset]
-    budget = base.ipc + int(base.outlier_ipc or 0)
+    budget = base.ipc + base.outlier_ipc
     metrics = ("accuracy", "auroc", "aupr_in", "fpr95")
 
     def pick(outliers: str, selection: str, outlier_selection: str, ipc: int) -> pd.DataFrame:
