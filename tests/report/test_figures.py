@@ -12,16 +12,16 @@ from matplotlib.colors import to_hex
 
 from trustdd.report import style
 from trustdd.report.analysis import selective
+from trustdd.report.analysis.confidence import confidence_of
 from trustdd.report.figures import FIGURES
 from trustdd.report.figures.ablations import varied
 from trustdd.report.figures.detection import _confidence_finding
-from trustdd.report.figures.drawing import montage
+from trustdd.report.figures.marks import montage
 from trustdd.report.figures.pictures import _rank_within
 from trustdd.report.results import (
     MissingArtefacts,
     Results,
     arrays,
-    max_softmax,
     pictures,
     reports,
     summary,
@@ -120,7 +120,7 @@ def test_fig01_shows_an_image_at_a_fixed_share_of_confidence(make, stored):
     made = make("fig01")
     run = stored.runs("main")[0]
     logits = arrays(run, "logits.safetensors")["ood.textures"]
-    confidence = max_softmax(logits)
+    confidence = confidence_of(logits)
     kept = arrays(run, "samples.safetensors")
     place = int(kept["place.textures"])
     assert (confidence < confidence[place]).mean() == pytest.approx(0.9, abs=0.02)
@@ -138,7 +138,7 @@ def test_fig02_histograms_hold_every_image_once(make, stored):
     sums = made.data.groupby(["outliers", "images"])["share"].sum()
     np.testing.assert_allclose(sums, 1, rtol=1e-9)
     runs = [r for r in stored.runs("main") if r.experiment.outliers == "oe"]
-    inside = [max_softmax(arrays(r, "logits.safetensors")["in"]) for r in runs]
+    inside = [confidence_of(arrays(r, "logits.safetensors")["in"]) for r in runs]
     own = made.data[(made.data["outliers"] == "oe") & (made.data["images"] == "in")]
     expected, _ = np.histogram(np.concatenate(inside), [*own["msp_from"], 1.0])
     np.testing.assert_allclose(own["share"], expected / expected.sum(), atol=1e-9)
@@ -342,7 +342,7 @@ def test_fig18_separates_what_was_drawn_apart(make, stored):
 def test_fig19_calibration_and_risk(make, stored):
     run = stored.runs("main")[0]
     logits = arrays(run, "logits.safetensors")
-    confidence, correct = max_softmax(logits["in"]), logits["in"].argmax(1) == logits["in_labels"]
+    confidence, correct = confidence_of(logits["in"]), logits["in"].argmax(1) == logits["in_labels"]
     measures = selective.trust_measures([run]).iloc[0]
     assert measures["ece"] == pytest.approx(
         metrics.expected_calibration_error(confidence, correct, 15)

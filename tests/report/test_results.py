@@ -15,7 +15,6 @@ from trustdd.report.results import MissingArtefacts, Results
 from trustdd.settings.experiment import Experiment
 from trustdd.store.profiles import load_profile
 from trustdd.store.run import Run
-from trustdd.students.scores import msp
 
 
 @pytest.fixture(scope="module")
@@ -29,19 +28,6 @@ def stored(profile_path):
 
 
 # -- arrays -----------------------------------------------------------------------------------
-
-
-def test_confidence_is_that_of_the_scores_module():
-    generator = torch.Generator().manual_seed(0)
-    logits = torch.cat(
-        [
-            torch.randn(50, 10, generator=generator) * 5,
-            torch.full((1, 10), 80.0),
-            torch.eye(10) * 90,
-        ]
-    )
-    ours = results.max_softmax(logits.numpy())
-    np.testing.assert_allclose(ours, msp(logits.double()).numpy(), rtol=1e-9)
 
 
 def test_pictures_undo_the_normalisation(stored):
@@ -158,8 +144,8 @@ def test_wording_of_numbers():
     assert comparison.signed(-0.04) == "+0.0"
     assert comparison.signed(-1.25) == "−1.2"
     assert comparison.percent(0.97124) == "97.1"
-    assert comparison.spread(0.5, float("nan")) == "50.0"
-    assert comparison.spread(0.5, 0.012) == "50.0 ± 1.2"
+    assert comparison.with_std(0.5, float("nan")) == "50.0"
+    assert comparison.with_std(0.5, 0.012) == "50.0 ± 1.2"
 
 
 def test_reports_of_runs_carry_the_experiment(stored):

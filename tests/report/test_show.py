@@ -19,7 +19,7 @@ from PIL import Image
 from trustdd.report import show
 from trustdd.report.numbers import in_words, numbers, write_numbers
 from trustdd.report.results import Results, summary
-from trustdd.report.show.drawing import as_pictures, draw_rows
+from trustdd.report.show.image_rows import as_pictures, draw_rows
 from trustdd.settings.experiment import Experiment
 from trustdd.store.profiles import Profile, load_profile
 from trustdd.store.run import Run

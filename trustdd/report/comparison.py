@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from trustdd.report.naming import MODES
+
 
 def over_seeds(frame: pd.DataFrame, by: Sequence[str], values: Sequence[str]) -> pd.DataFrame:
     """Mean and standard deviation over the seeds of the whole pipeline.
@@ -35,6 +37,12 @@ def over_seeds(frame: pd.DataFrame, by: Sequence[str], values: Sequence[str]) ->
     means, stds = groups[list(values)].mean(), groups[list(values)].std(ddof=1)
     joined = means.join(stds.add_suffix("_std")).join(groups["seed"].count().rename("seeds"))
     return joined.reset_index()
+
+
+def by_outliers(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Split a frame by its column `outliers`: mode → its rows, in the order none, oe, poe."""
+    found = {mode: frame[frame["outliers"] == mode] for mode in MODES}
+    return {mode: part for mode, part in found.items() if len(part)}
 
 
 @dataclass(frozen=True)
@@ -121,7 +129,7 @@ def percent(value: float, digits: int = 1) -> str:
     return f"{100 * value:.{digits}f}"
 
 
-def spread(mean: float, std: float, digits: int = 1) -> str:
+def with_std(mean: float, std: float, digits: int = 1) -> str:
     """A share's mean ± standard deviation in percent; the mean alone for one seed."""
     return percent(mean, digits) + ("" if np.isnan(std) else f" ± {percent(std, digits)}")
 

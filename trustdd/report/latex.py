@@ -34,7 +34,7 @@ def _latex_cell(cell: Cell) -> str:
     if isinstance(cell, Code):
         return rf"\texttt{{{escape(cell.text)}}}" if cell.text else ""
     if isinstance(cell, Measured) and cell.best:
-        return rf"\textbf{{{escape(cell.number(cell.mean))}}}" + escape(cell.spread)
+        return rf"\textbf{{{escape(cell.number(cell.mean))}}}" + escape(cell.uncertainty)
     return escape(plain(cell))
 
 

@@ -49,7 +49,7 @@ class Measured:
         return f"{scaled:,.{self.digits}f}".replace("-", "−")
 
     @property
-    def spread(self) -> str:
+    def uncertainty(self) -> str:
         """What follows the mean: `` ± 0.3``, `` [1.2, 3.4]`` or nothing."""
         if self.interval is not None and np.isfinite(self.interval).all():
             low, high = (self.number(end) for end in self.interval)
@@ -113,7 +113,7 @@ def plain(cell: Cell) -> str:
     if cell is None:
         return ""
     if isinstance(cell, Measured):
-        return "–" if not np.isfinite(cell.mean) else cell.number(cell.mean) + cell.spread
+        return "–" if not np.isfinite(cell.mean) else cell.number(cell.mean) + cell.uncertainty
     return cell.text if isinstance(cell, Code) else str(cell)
 
 
@@ -142,7 +142,7 @@ def _markdown_cell(cell: Cell) -> str:
     text = _markdown_text(plain(cell))
     if isinstance(cell, Measured) and cell.best:
         mean = _markdown_text(cell.number(cell.mean))
-        return f"**{mean}**" + _markdown_text(cell.spread)
+        return f"**{mean}**" + _markdown_text(cell.uncertainty)
     return text
 
 
@@ -167,7 +167,9 @@ def _html_cell(cell: Cell) -> str:
     if isinstance(cell, Code):
         return f"<code>{html.escape(cell.text)}</code>"
     if isinstance(cell, Measured) and cell.best:
-        return f"<strong>{html.escape(cell.number(cell.mean))}</strong>{html.escape(cell.spread)}"
+        return (
+            f"<strong>{html.escape(cell.number(cell.mean))}</strong>{html.escape(cell.uncertainty)}"
+        )
     return html.escape(plain(cell))
 
 

@@ -267,13 +267,6 @@ def arrays(run: Run, name: str) -> dict[str, np.ndarray]:
     return load_file(run.path(name))
 
 
-def max_softmax(logits: np.ndarray) -> np.ndarray:
-    """The largest softmax probability, ``[n, k] → [n]`` in (0, 1], as ``students.scores.msp``."""
-    exact = logits.astype(np.float64)
-    shifted = np.exp(exact - exact.max(axis=1, keepdims=True))
-    return shifted.max(axis=1) / shifted.sum(axis=1)
-
-
 def pictures(run: Run, name: str = "distilled.safetensors") -> dict[str, np.ndarray]:
     """Read a stored set as pictures.
 

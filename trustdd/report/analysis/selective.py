@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from trustdd.report.results import arrays, facts, max_softmax
+from trustdd.report.analysis.confidence import confidence_of
+from trustdd.report.results import arrays, facts
 from trustdd.store.run import Run
 
 #: bins of equal width of the reliability diagram and of ECE
@@ -19,7 +20,7 @@ COVERAGES = np.linspace(0.02, 1.0, 50)
 def inlier_confidence(run: Run) -> tuple[np.ndarray, np.ndarray]:
     """MSP of the InD test images, and whether each is classified rightly, ``[n]`` each."""
     logits = arrays(run, "logits.safetensors")
-    return max_softmax(logits["in"]), logits["in"].argmax(axis=1) == logits["in_labels"]
+    return confidence_of(logits["in"]), logits["in"].argmax(axis=1) == logits["in_labels"]
 
 
 def reliability_curve(runs: Sequence[Run]) -> pd.DataFrame:
@@ -63,7 +64,7 @@ def _together(run: Run) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Confidence, whether accepting is right, and weight, of InD and OOD inputs."""
     confidence, correct = inlier_confidence(run)
     logits = arrays(run, "logits.safetensors")
-    sets = [max_softmax(logits[name]) for name in logits if name.startswith("ood.")]
+    sets = [confidence_of(logits[name]) for name in logits if name.startswith("ood.")]
     weights = [np.full(len(confidence), 0.5 / len(confidence))]
     weights += [np.full(len(part), 0.5 / len(sets) / len(part)) for part in sets]
     right = np.r_[correct, np.zeros(sum(map(len, sets)), dtype=bool)]

@@ -10,9 +10,9 @@ import pandas as pd
 
 from trustdd.report import style
 from trustdd.report.analysis.ablations import budget_note, corruption_variants, varied
-from trustdd.report.comparison import over_seeds, paired_difference, percent, spread
+from trustdd.report.comparison import by_outliers, over_seeds, paired_difference, percent, with_std
 from trustdd.report.export import MadeFigure
-from trustdd.report.figures.drawing import METRIC_NAMES, share_axis
+from trustdd.report.figures.marks import METRIC_NAMES, share_axis
 from trustdd.report.naming import listed, ood_name, setting_name
 from trustdd.report.results import MissingArtefacts, summary
 from trustdd.store.run import Run
@@ -62,7 +62,7 @@ def fig13(runs: Sequence[Run], width: float) -> MadeFigure:
 
 
 def _sweep(sweep: Sweep, runs: Sequence[Run], frame: pd.DataFrame, width: float) -> MadeFigure:
-    modes = [m for m in ("none", "oe", "poe") if m in set(frame["outliers"])]
+    modes = list(by_outliers(frame))
     # without outliers neither λ nor their number means anything: one level, drawn across
     flat = [m for m in modes if m == "none" and sweep.column != "ipc"]
     swept = frame[~frame["outliers"].isin(flat)]
@@ -109,8 +109,8 @@ def _sweep(sweep: Sweep, runs: Sequence[Run], frame: pd.DataFrame, width: float)
     )
     alt = f"Line plots of mean AUROC and InD accuracy (%) against {sweep.label}. " + "; ".join(
         f"{style.NAMES[row['outliers']]} at {row[sweep.column]:g}: AUROC "
-        f"{spread(row['auroc'], row['auroc_std'])}, accuracy "
-        f"{spread(row['accuracy'], row['accuracy_std'])}"
+        f"{with_std(row['auroc'], row['auroc_std'])}, accuracy "
+        f"{with_std(row['accuracy'], row['accuracy_std'])}"
         for _, row in means.iterrows()
     )  # fmt: skip
     return MadeFigure(figure, means, alt + ".", caption, finding)

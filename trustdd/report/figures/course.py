@@ -10,7 +10,7 @@ import pandas as pd
 from trustdd.report import style
 from trustdd.report.comparison import paired_difference, signed
 from trustdd.report.export import MadeFigure
-from trustdd.report.figures.drawing import METRIC_NAMES, band, share_axis
+from trustdd.report.figures.marks import METRIC_NAMES, band, share_axis
 from trustdd.report.naming import listed, setting_name
 from trustdd.report.results import by_mode, one_setting, per_run, reports, summary
 from trustdd.store.run import Run

@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 
 from trustdd.report import style
-from trustdd.report.comparison import compared, over_seeds, paired_difference, percent, spread
+from trustdd.report.analysis.confidence import confidence_of
+from trustdd.report.comparison import compared, over_seeds, paired_difference, percent, with_std
 from trustdd.report.export import MadeFigure
-from trustdd.report.figures.drawing import (
+from trustdd.report.figures.marks import (
+    MARKS_NOTE,
     METRIC_NAMES,
-    SPREAD_NOTE,
     dots,
     share_axis,
 )
@@ -20,7 +21,6 @@ from trustdd.report.naming import SCORES, listed, ood_name, setting_name
 from trustdd.report.results import (
     arrays,
     by_mode,
-    max_softmax,
     one_setting,
     per_run,
     reports,
@@ -61,7 +61,7 @@ def fig02(runs: Sequence[Run], width: float) -> MadeFigure:
                 (mode, part, left, right, height)
                 for left, right, height in zip(edges[:-1], edges[1:], heights, strict=True)
             ]
-        auroc = spread(means.loc[mode, "auroc"], means.loc[mode, "auroc_std"])
+        auroc = with_std(means.loc[mode, "auroc"], means.loc[mode, "auroc_std"])
         panel.set_title(f"{style.NAMES[mode]}: AUROC {auroc}", color=colour)
         panel.set_xlim(edges[0], 1.0)
         style.percent_axis(panel.yaxis)
@@ -99,7 +99,7 @@ def _confidences(runs: Sequence[Run]) -> dict[str, tuple[np.ndarray, np.ndarray]
         sets = [name for name in logits if name.startswith("ood.")]
         for name in ("in", *sets):
             part = "in" if name == "in" else "ood"
-            shown = max_softmax(logits[name])
+            shown = confidence_of(logits[name])
             values[part].append(shown)
             share = 1 / len(shown) / len(runs) / (1 if part == "in" else len(sets))
             weights[part].append(np.full(len(shown), share))
@@ -212,7 +212,7 @@ def _curves(run: Run, name: str) -> np.ndarray:
     from sklearn.metrics import precision_recall_curve, roc_curve
 
     logits = arrays(run, "logits.safetensors")
-    inside, outside = max_softmax(logits["in"]), max_softmax(logits[f"ood.{name}"])
+    inside, outside = confidence_of(logits["in"]), confidence_of(logits[f"ood.{name}"])
     positive = np.r_[np.ones(len(inside)), np.zeros(len(outside))]
     confidence = np.r_[inside, outside]
     false_rate, true_rate, _ = roc_curve(positive, confidence)
@@ -264,12 +264,12 @@ def fig16(runs: Sequence[Run], width: float) -> MadeFigure:
     means = over_seeds(frame, ["score", "outliers"], ["auroc", "fpr95"])
     caption = (
         f"{finding}. Mean AUROC over the OOD suite for each detection score "
-        f"({setting_name(chosen[0].experiment)}). {SPREAD_NOTE}"
+        f"({setting_name(chosen[0].experiment)}). {MARKS_NOTE}"
     )
     alt = "Dot plot of mean AUROC in percent for each detection score. " + " ".join(
         f"{SCORES.get(score, score)}: "
         + ", ".join(
-            f"{style.NAMES[row.outliers]} {spread(row.auroc, row.auroc_std)}"
+            f"{style.NAMES[row.outliers]} {with_std(row.auroc, row.auroc_std)}"
             for row in means[means["score"] == score].itertuples()
         )
         + "."

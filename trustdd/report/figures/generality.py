@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 
 from trustdd.report import style
-from trustdd.report.comparison import over_seeds, percent, spread
+from trustdd.report.comparison import over_seeds, percent, with_std
 from trustdd.report.export import MadeFigure
-from trustdd.report.figures.drawing import (
+from trustdd.report.figures.marks import (
+    MARKS_NOTE,
     METRIC_NAMES,
-    SPREAD_NOTE,
     dots,
     share_axis,
 )
@@ -50,11 +50,11 @@ def fig17(runs: Sequence[Run], width: float) -> MadeFigure:
         share_axis(panel, frame, ["network", "outliers"], metric)
     caption = (
         f"{finding}. Students of other architectures trained on the sets that were distilled with "
-        f"a ConvNet ({setting_name(chosen[0].experiment)}). {SPREAD_NOTE}"
+        f"a ConvNet ({setting_name(chosen[0].experiment)}). {MARKS_NOTE}"
     )
     alt = "Dot plots of mean AUROC and InD accuracy in percent per architecture. " + "; ".join(
         f"{NETWORKS.get(row.network, row.network)}, {style.NAMES[row.outliers]}: AUROC "
-        f"{spread(row.auroc, row.auroc_std)}, accuracy {spread(row.accuracy, row.accuracy_std)}"
+        f"{with_std(row.auroc, row.auroc_std)}, accuracy {with_std(row.accuracy, row.accuracy_std)}"
         for row in means.itertuples()
     )
     return MadeFigure(figure, means, alt + ".", caption, finding)

@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 
 from trustdd.report import style
+from trustdd.report.analysis.confidence import confidence_of, softmax
 from trustdd.report.export import MadeFigure
 from trustdd.report.naming import listed, ood_name, setting_name
-from trustdd.report.results import arrays, by_mode, max_softmax, one_setting
+from trustdd.report.results import arrays, by_mode, one_setting
 from trustdd.store.run import Run
 
 if TYPE_CHECKING:
@@ -33,8 +34,8 @@ def fig01(runs: Sequence[Run], width: float) -> MadeFigure:
     name = (first.ood or ("",))[0]
     logits = {m: arrays(run, "logits.safetensors")[f"ood.{name}"] for m, run in shown.items()}
     image, index, classes = _sample(next(iter(shown.values())), name)
-    probabilities = {m: _softmax(values[index]) for m, values in logits.items()}
-    medians = {m: float(np.median(max_softmax(v))) for m, v in logits.items()}
+    probabilities = {m: softmax(values[[index]])[0] for m, values in logits.items()}
+    medians = {m: float(np.median(confidence_of(v))) for m, v in logits.items()}
     answers = {m: (classes[int(p.argmax())], float(p.max())) for m, p in probabilities.items()}
     finding = "One OOD image: " + listed(
         [f"{style.NAMES[m]} says {c} at {100 * p:.0f}%" for m, (c, p) in answers.items()]
@@ -92,11 +93,6 @@ def _sample(run: Run, name: str) -> tuple[np.ndarray, int, tuple[str, ...]]:
         place = int(file.get_tensor(f"place.{name}"))
         classes = json.loads(file.metadata()["classes"])
     return picture.squeeze(), place, tuple(classes)
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    shifted = np.exp(logits.astype(np.float64) - logits.max())
-    return shifted / shifted.sum()
 
 
 def _bars(axes: Axes, probability: np.ndarray, classes: Sequence[str], mode: str) -> None:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from trustdd.report import style
 from trustdd.report.export import MadeFigure
-from trustdd.report.figures.drawing import image_rows
+from trustdd.report.figures.marks import image_rows
 from trustdd.report.naming import listed, setting_name
 from trustdd.report.results import MissingArtefacts, by_mode, one_setting, pictures
 from trustdd.store.run import Run
@@ -96,7 +96,7 @@ def fig07(runs: Sequence[Run], width: float) -> MadeFigure:
     run = modes[kept[0]][0]
     labels = pictures(run)["labels"]
     figure = _rows_figure(
-        rows, width, finding, [str(label) for label in labels], spread=True, labels=labels
+        rows, width, finding, [str(label) for label in labels], cover_labels=True, labels=labels
     )
     caption = (
         f"{finding} on average, where black is 0 and white is 1. The synthetic set of seed "
@@ -134,7 +134,9 @@ def fig08(runs: Sequence[Run], width: float) -> MadeFigure:
     )
     first = next(iter(modes.values()))
     slots = data[data["outliers"] == next(iter(modes))]["slot"].to_numpy()
-    figure = _rows_figure(rows, width, finding, [str(s) for s in slots], spread=True, labels=slots)
+    figure = _rows_figure(
+        rows, width, finding, [str(s) for s in slots], cover_labels=True, labels=slots
+    )
     caption = (
         f"{finding} on average, where black is 0 and white is 1. Outliers of seed "
         f"{first.experiment.seed} before and after distillation "
@@ -166,13 +168,13 @@ def _changes(
 
 def _rows_figure(
     rows: Mapping[str, np.ndarray], width: float, finding: str, heads: Sequence[str],
-    *, spread: bool = False, labels: np.ndarray | None = None,
+    *, cover_labels: bool = False, labels: np.ndarray | None = None,
 ) -> Figure:  # fmt: skip
-    """Draw rows of images; with `spread`, those shown cover all labels where there are many."""
+    """Draw rows of images; `cover_labels` shows all labels, as far as they fit."""
     columns = PAGE_COLUMNS if width >= 5 else COLUMN_COLUMNS
     columns = min(columns, *(len(row) for row in rows.values()))
     chosen = np.arange(columns)
-    if spread and labels is not None:
+    if cover_labels and labels is not None:
         # the first image of each label, then the second of each, …
         order = np.lexsort((labels, _rank_within(labels)))
         chosen = np.sort(order[:columns])

@@ -9,17 +9,18 @@ import pandas as pd
 from trustdd.report import style
 from trustdd.report.comparison import (
     Difference,
+    by_outliers,
     compared,
     over_seeds,
     paired_difference,
     percent,
     signed,
-    spread,
+    with_std,
 )
 from trustdd.report.export import MadeFigure
-from trustdd.report.figures.drawing import (
+from trustdd.report.figures.marks import (
+    MARKS_NOTE,
     METRIC_NAMES,
-    SPREAD_NOTE,
     dots,
     share_axis,
 )
@@ -90,14 +91,14 @@ def fig04(runs: Sequence[Run], width: float) -> MadeFigure:
     share_axis(axes, frame, [*SETTING, "selection", "outliers"], "accuracy")
     means = over_seeds(frame, [*SETTING, "selection", "outliers"], ["accuracy"])
     caption = (
-        f"{finding}. Test accuracy of students on InD images. {SPREAD_NOTE} "
+        f"{finding}. Test accuracy of students on InD images. {MARKS_NOTE} "
         "Difference from ordinary distillation, paired by seed: "
         + "; ".join(f"{style.NAMES[m]} {g.text}" for m, g in gaps.items())
         + "."
     )
     alt = "Dot plot of InD test accuracy in percent. " + "; ".join(
         f"{row.dataset} {row.method} IPC {row.ipc}, {row.selection}, "
-        f"{style.NAMES[row.outliers]}: {spread(row.accuracy, row.accuracy_std)}"
+        f"{style.NAMES[row.outliers]}: {with_std(row.accuracy, row.accuracy_std)}"
         for row in means.itertuples()
     )
     return MadeFigure(figure, means, alt + ".", caption, finding)
@@ -138,7 +139,7 @@ def fig05(runs: Sequence[Run], width: float) -> MadeFigure:
             f"fig05: no run with {lacking} ({base.dataset}, IPC {budget if plain.empty else ipc})",
             (), "",
         )  # fmt: skip
-    modes = [m for m in ("oe", "poe") if m in set(trusted["outliers"])]
+    modes = [m for m in by_outliers(trusted) if m != "none"]
     # (panel, label, rows, mode, drawn at random)
     shown = [("a", f"all InD\n(IPC {budget})", plain, "none", False)]
     for mode in modes:
@@ -186,7 +187,7 @@ def fig05(runs: Sequence[Run], width: float) -> MadeFigure:
     caption = (
         f"{finding}. (a) The same number of synthetic images per class, {budget}, as InD images "
         f"alone or as {ipc} InD images and {budget - ipc} outliers. (b) Outliers drawn at random "
-        f"(R, hollow) or distilled (D). {setting_name(base)}. {SPREAD_NOTE} Mean AUROC, paired by "
+        f"(R, hollow) or distilled (D). {setting_name(base)}. {MARKS_NOTE} Mean AUROC, paired by "
         "seed: "
         + "; ".join(f"{style.NAMES[m]} minus all InD {g.text}" for m, g in budget_gaps.items())
         + "; "
@@ -204,8 +205,8 @@ def fig05(runs: Sequence[Run], width: float) -> MadeFigure:
        "auroc", "accuracy"]]  # fmt: skip
     means = over_seeds(data, ["panel", "setting"], ["auroc", "accuracy"])
     alt = "Dot plots of mean AUROC and InD accuracy in percent. " + "; ".join(
-        f"({row.panel}) {row.setting}: AUROC {spread(row.auroc, row.auroc_std)}, accuracy "
-        f"{spread(row.accuracy, row.accuracy_std)}"
+        f"({row.panel}) {row.setting}: AUROC {with_std(row.auroc, row.auroc_std)}, accuracy "
+        f"{with_std(row.accuracy, row.accuracy_std)}"
         for row in means.itertuples()
     )
     return MadeFigure(figure, data, alt + ".", caption, finding)

@@ -17,11 +17,11 @@ from trustdd.report.analysis.selective import (
     risk_curve,
     trust_measures,
 )
-from trustdd.report.comparison import over_seeds, percent, spread
+from trustdd.report.comparison import over_seeds, percent, with_std
 from trustdd.report.export import MadeFigure
-from trustdd.report.figures.drawing import (
+from trustdd.report.figures.marks import (
+    MARKS_NOTE,
     METRIC_NAMES,
-    SPREAD_NOTE,
     band,
     dots,
     share_axis,
@@ -101,11 +101,11 @@ def fig19(runs: Sequence[Run], width: float) -> MadeFigure:
         "InD test images. Right: share of accepted inputs that are wrong, errors on InD images "
         "and accepted OOD images together, when the most confident share is accepted; OOD inputs "
         "weigh as much as InD inputs, each set alike "
-        f"({setting_name(chosen[0].experiment)}). {SPREAD_NOTE}"
+        f"({setting_name(chosen[0].experiment)}). {MARKS_NOTE}"
     )
     alt = "Reliability diagram, dot plot of ECE, and risk–coverage curves. " + " ".join(
-        f"{style.NAMES[m]}: ECE {spread(row['ece'], row['ece_std'])}%, mean selective risk "
-        f"{spread(row['aurc'], row['aurc_std'])}%."
+        f"{style.NAMES[m]}: ECE {with_std(row['ece'], row['ece_std'])}%, mean selective risk "
+        f"{with_std(row['aurc'], row['aurc_std'])}%."
         for m, row in means.iterrows()
     )
     data = pd.DataFrame(table, columns=["outliers", "curve", "x", "mean", "std"])

@@ -9,7 +9,7 @@ import pandas as pd
 from trustdd.report import style
 from trustdd.report.comparison import percent, seeds_text
 from trustdd.report.export import MadeFigure
-from trustdd.report.figures.drawing import band, share_axis
+from trustdd.report.figures.marks import band, share_axis
 from trustdd.report.naming import listed
 from trustdd.report.results import MissingArtefacts, by_mode, experts_of, one_setting, seeds_of
 from trustdd.store.run import Run

@@ -15,7 +15,7 @@ import numpy as np
 
 from trustdd.report import style
 from trustdd.report.catalogue import MIME
-from trustdd.report.show.drawing import draw_rows
+from trustdd.report.show.image_rows import draw_rows
 
 if TYPE_CHECKING:
     import pandas as pd

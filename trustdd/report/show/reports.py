@@ -10,12 +10,13 @@ import pandas as pd
 from trustdd.report import style
 from trustdd.report.comparison import (
     Difference,
+    by_outliers,
     over_seeds,
     paired_difference,
     percent,
     seeds_text,
     signed,
-    spread,
+    with_std,
 )
 from trustdd.report.numbers import in_words
 from trustdd.report.results import METRICS, reports, seeds_of, summary
@@ -38,32 +39,28 @@ WORDS = {"none": "ordinary distillation", "oe": "OE", "poe": "POE"}
 
 def detection_finding(runs: Sequence[Run]) -> str:
     """Say what the outliers do to detection and to accuracy, as a sentence in Markdown."""
-    by_mode = _modes(summary(runs))
+    of_mode = by_outliers(summary(runs))
     seeds = seeds_text(len(seeds_of(runs)))
-    if "none" not in by_mode or len(by_mode) == 1:
+    if "none" not in of_mode or len(of_mode) == 1:
         return " ".join(
             f"With {WORDS[mode]}, a student tells OOD from InD images with an AUROC of "
             f"**{percent(part['auroc'].mean())} %**, at an accuracy of "
             f"{percent(part['accuracy'].mean())} % ({seeds})."
-            for mode, part in by_mode.items()
+            for mode, part in of_mode.items()
         )
-    base = by_mode.pop("none")
-    gains = {m: paired_difference(part, base, "auroc") for m, part in by_mode.items()}
+    base = of_mode.pop("none")
+    gains = {m: paired_difference(part, base, "auroc") for m, part in of_mode.items()}
     verb = "raise" if all(gain.verdict == "higher" for gain in gains.values()) else "take"
     reached = " and ".join(
         f"**{percent(part['auroc'].mean())} %** with {WORDS[mode]} ({in_words(gains[mode])})"
-        for mode, part in by_mode.items()
+        for mode, part in of_mode.items()
     )
-    kept = " and ".join(f"{percent(part['accuracy'].mean())} %" for part in by_mode.values())
+    kept = " and ".join(f"{percent(part['accuracy'].mean())} %" for part in of_mode.values())
     return (
         f"Outliers {verb} the AUROC with which a student tells OOD from InD images from "
         f"{percent(base['auroc'].mean())} % (ordinary distillation) to {reached}; the accuracy "
         f"goes from {percent(base['accuracy'].mean())} % to {kept} ({seeds})."
     )
-
-
-def _modes(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    return {str(mode): part for mode, part in frame.groupby("outliers", sort=False)}
 
 
 def interval(gain: Difference) -> str:
@@ -79,11 +76,11 @@ def detection(runs: Sequence[Run]) -> None:
     frame = over_seeds(summary(runs), ["outliers"], ["accuracy", *METRICS])
     shown = pd.DataFrame({"outliers": [style.NAMES[mode] for mode in frame["outliers"]]})
     for column, head in HEADS.items():
-        shown[head] = _spreads(frame, column)
+        shown[head] = _with_stds(frame, column)
     table(
         shown,
         f"Score: MSP. Means over the {reports(runs)['ood'].nunique()} OOD sets, in percent"
-        f"{_spread_note(runs)} of the whole pipeline.",
+        f"{_seeds_note(runs)} of the whole pipeline.",
     )
 
 
@@ -103,14 +100,14 @@ def by_set(distilled: Sequence[Run], random: Sequence[Run] = (), measure: str = 
     ratios = [
         f"{name} {n_out:,}" for name, n_out in zip(counts.index, counts["n_out"], strict=True)
     ]
-    for mode in _modes(frames["distilled"]):
+    for mode in by_outliers(frames["distilled"]):
         for kind, frame in frames.items():
             part = frame[frame["outliers"] == mode]
             if part.empty:
                 continue
             line = over_seeds(part, ["ood"], [measure]).set_index("ood").loc[counts.index]
             head = style.NAMES[mode] + (f" · {kind}" if random else "")
-            shown[head] = _spreads(line, measure)
+            shown[head] = _with_stds(line, measure)
     table(
         shown,
         f"{HEADS[measure]} of the MSP score by OOD set, in percent. There are "
@@ -120,13 +117,13 @@ def by_set(distilled: Sequence[Run], random: Sequence[Run] = (), measure: str = 
 
 def against_random(distilled: Sequence[Run], random: Sequence[Run]) -> None:
     """Display distilled sets beside as many real images and outliers drawn at random."""
-    mine, theirs = _modes(summary(distilled)), _modes(summary(random))
+    mine, theirs = by_outliers(summary(distilled)), by_outliers(summary(random))
     lines = []
     for mode in (m for m in mine if m in theirs):
         ours, other = mine[mode], theirs[mode]
         for measure in ("accuracy", "auroc"):
             pair = [
-                spread(float(part[measure].mean()), float(part[measure].std(ddof=1)))
+                with_std(float(part[measure].mean()), float(part[measure].std(ddof=1)))
                 for part in (other, ours)
             ]
             gain = interval(paired_difference(ours, other, measure))
@@ -137,13 +134,17 @@ def against_random(distilled: Sequence[Run], random: Sequence[Run]) -> None:
     table(
         pd.DataFrame(lines, columns=columns),
         f"Students of {count} images a class (and as many outliers), drawn at random or "
-        f"distilled. In percent{_spread_note(distilled)}; AUROC is the mean over the OOD suite.",
+        f"distilled. In percent{_seeds_note(distilled)}; AUROC is the mean over the OOD suite.",
     )
 
 
 def rationale_finding(main: Sequence[Run], doubled: Sequence[Run], drawn: Sequence[Run]) -> str:
     """Say what outliers add at an equal budget, and what distilling them adds, in Markdown."""
-    ours, budget, at_random = _modes(summary(main)), summary(doubled), _modes(summary(drawn))
+    ours, budget, at_random = (
+        by_outliers(summary(main)),
+        summary(doubled),
+        by_outliers(summary(drawn)),
+    )
     budgets, choices = [], []
     for mode in at_random:
         spent = paired_difference(ours[mode], budget, "auroc")
@@ -159,11 +160,11 @@ def rationale_finding(main: Sequence[Run], doubled: Sequence[Run], drawn: Sequen
     )
 
 
-def _spread_note(runs: Sequence[Run]) -> str:
+def _seeds_note(runs: Sequence[Run]) -> str:
     count = len(seeds_of(runs))
     return f", ± standard deviation over {seeds_text(count)}" if count > 1 else ", one seed"
 
 
-def _spreads(frame: pd.DataFrame, column: str) -> list[str]:
+def _with_stds(frame: pd.DataFrame, column: str) -> list[str]:
     pairs = zip(frame[column], frame[f"{column}_std"], strict=True)
-    return [spread(mean, std) for mean, std in pairs]
+    return [with_std(mean, std) for mean, std in pairs]

@@ -9,7 +9,7 @@ import pandas as pd
 
 from trustdd.report import style
 from trustdd.report.analysis.costs import costs
-from trustdd.report.comparison import compared, paired_difference, seeds_text, spread
+from trustdd.report.comparison import by_outliers, compared, paired_difference, seeds_text, with_std
 from trustdd.report.naming import METHODS, MODES, listed
 from trustdd.report.numbers import in_words
 from trustdd.report.results import experts_of, reports, seeds_of
@@ -33,7 +33,7 @@ def methods_finding(runs: Sequence[Run]) -> str:
     frame = costs(runs)
     control, treatment = _methods(frame)
     parts = []
-    for mode in _modes(frame):
+    for mode in by_outliers(frame):
         here = frame[frame["outliers"] == mode]
         ours, theirs = (here[here["method"] == m] for m in (treatment, control))
         gaps = {m: paired_difference(ours, theirs, m) for m in ("accuracy", "auroc")}
@@ -58,12 +58,12 @@ def methods(runs: Sequence[Run]) -> None:
     frame = costs(runs)
     frame["expert_seconds"] = [_expert_seconds(run) for run in runs]
     lines = []
-    for mode in _modes(frame):
+    for mode in by_outliers(frame):
         for method in _methods(frame):
             part = frame[(frame["outliers"] == mode) & (frame["method"] == method)]
             if part.empty:
                 continue
-            shares = [spread(float(part[m].mean()), float(part[m].std(ddof=1))) for m in COMPARED]
+            shares = [with_std(float(part[m].mean()), float(part[m].std(ddof=1))) for m in COMPARED]
             amounts = [
                 _amount(part[name])
                 for name in (
@@ -105,7 +105,7 @@ def method_differences(runs: Sequence[Run]) -> None:
     frame = costs(runs)
     control, treatment = _methods(frame)
     lines = []
-    for mode in _modes(frame):
+    for mode in by_outliers(frame):
         here = frame[frame["outliers"] == mode]
         ours, theirs = (here[here["method"] == m] for m in (treatment, control))
         gaps = [paired_difference(ours, theirs, measure) for measure in COMPARED]
@@ -124,7 +124,7 @@ def outlier_gains(runs: Sequence[Run]) -> None:
     for method in _methods(frame):
         part = frame[frame["method"] == method]
         plain = part[part["outliers"] == "none"]
-        for mode in _modes(part):
+        for mode in by_outliers(part):
             if mode == "none" or plain.empty:
                 continue
             ours = part[part["outliers"] == mode]
@@ -136,10 +136,6 @@ def outlier_gains(runs: Sequence[Run]) -> None:
             "With outliers minus without, in percentage points, with 95% t-intervals over "
             f"{seeds_text(len(seeds_of(runs)))}, paired by seed.",
         )
-
-
-def _modes(frame: pd.DataFrame) -> list[str]:
-    return [mode for mode in MODES if mode in set(frame["outliers"])]
 
 
 def _methods(frame: pd.DataFrame) -> list[str]:

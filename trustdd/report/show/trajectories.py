@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from trustdd.report import style
-from trustdd.report.comparison import over_seeds, percent, seeds_text, spread
+from trustdd.report.comparison import over_seeds, percent, seeds_text, with_std
 from trustdd.report.naming import listed
 from trustdd.report.results import by_mode, experts_of, seeds_of
 from trustdd.report.show.display import images, table
@@ -136,7 +136,9 @@ def expert_confidence(
     frame["trained with"] = frame["trained with"].replace(style.NAMES["none"], "InD images alone")
     heads = ("confidence, InD", "confidence, OOD", "AUROC ↑")
     for name, head in zip(values, heads, strict=True):
-        frame[head] = [spread(m, s) for m, s in zip(means[name], means[f"{name}_std"], strict=True)]
+        frame[head] = [
+            with_std(m, s) for m, s in zip(means[name], means[f"{name}_std"], strict=True)
+        ]
     table(
         frame,
         f"Mean confidence (MSP) of experts after their last epoch, and the AUROC of telling the "

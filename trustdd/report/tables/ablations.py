@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import pandas as pd
 
 from trustdd.report.analysis.ablations import budget_note, corruption_variants, varied
-from trustdd.report.comparison import over_seeds, paired_difference, percent
+from trustdd.report.comparison import by_outliers, over_seeds, paired_difference, percent
 from trustdd.report.export import MadeTable
 from trustdd.report.markup import Column, Row, Section
 from trustdd.report.naming import MODES, listed, ood_name, setting_name
 from trustdd.report.results import summary
-from trustdd.report.tables.layout import best_of_columns, measured, mode_columns, spread_note
+from trustdd.report.tables.layout import best_of_columns, cells_note, measured, mode_columns
 from trustdd.store.run import Run
 
 
@@ -42,7 +42,7 @@ def tab09(runs: Sequence[Run]) -> MadeTable:
     caption = (
         f"{finding}. AUROC of POE students by the corruptions that their outliers were distilled "
         f"from ({setting_name(runs[0].experiment)}; {budget_note(frame, runs)}). "
-        f"{spread_note(frame)}"
+        f"{cells_note(frame)}"
     )
     data = over_seeds(frame, ["variant", "ood"], ["auroc", "fpr95"])
     return MadeTable(columns, tuple(rows), data, caption, finding)
@@ -62,7 +62,7 @@ def tab10(runs: Sequence[Run]) -> MadeTable:
     """Mean AUROC and accuracy against λ, and against the number of outliers."""
     frame = summary(runs)
     frame = frame[frame["outliers"] != "none"]
-    modes = [m for m in MODES if m in set(frame["outliers"])]
+    modes = list(by_outliers(frame))
     metrics = ("auroc", "accuracy")
     sweeps = {
         "outlier weight λ": varied(frame, "outlier_weight").assign(
@@ -92,7 +92,7 @@ def tab10(runs: Sequence[Run]) -> MadeTable:
     columns = (Column("value"), *mode_columns(metrics, modes))
     caption = (
         f"{finding} ({setting_name(runs[0].experiment)}; "
-        f"{budget_note(next(iter(sweeps.values())), runs)}). {spread_note(frame)}"
+        f"{budget_note(next(iter(sweeps.values())), runs)}). {cells_note(frame)}"
     )
     data = pd.concat(
         [

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from trustdd.report.comparison import over_seeds, paired_difference, percent
+from trustdd.report.comparison import by_outliers, over_seeds, paired_difference, percent
 from trustdd.report.export import MadeTable
 from trustdd.report.markup import Cell, Column, Measured, Row, Section
 from trustdd.report.naming import (
@@ -30,11 +30,11 @@ from trustdd.report.results import (
 )
 from trustdd.report.tables.layout import (
     best_of_columns,
+    cells_note,
     head,
     measured,
     mode_cells,
     mode_columns,
-    spread_note,
 )
 from trustdd.store.run import Run
 
@@ -60,7 +60,7 @@ def tab06(runs: Sequence[Run]) -> MadeTable:
 def _per_set(runs: Sequence[Run], what: str) -> MadeTable:
     frame = _main_settings(reports(runs))
     frame = frame[frame["score"] == SCORE]
-    modes = [m for m in MODES if m in set(frame["outliers"])]
+    modes = list(by_outliers(frame))
     rows: list[Row] = []
     for key, part in frame.groupby(SETTING, sort=False):
         dataset, method, ipc = key
@@ -73,7 +73,7 @@ def _per_set(runs: Sequence[Run], what: str) -> MadeTable:
     finding = _gain_finding(what, per_run(frame))
     caption = (
         f"{finding}. AUROC and FPR95 (OOD positive) of the MSP score per OOD set. "
-        f"{spread_note(frame)} Spread of the rows of means is over seeds, not over sets."
+        f"{cells_note(frame)} Spread of the rows of means is over seeds, not over sets."
     )
     data = over_seeds(frame, [*SETTING, "outliers", "ood"], METRICS)
     columns = (Column("OOD set"), *mode_columns(PER_SET, modes))
@@ -131,7 +131,7 @@ def tab05(runs: Sequence[Run]) -> MadeTable:
     rows: list[Row] = []
     for key, part in table.groupby(["selection", "method"], sort=False):
         selection, method = str(key[0]), str(key[1])
-        modes = [m for m in MODES if m in set(part["outliers"])]
+        modes = list(by_outliers(part))
         cells = best_of_columns(
             [[measured(part[part["outliers"] == m], name) for name in shown] for m in modes], shown
         )
@@ -147,7 +147,7 @@ def tab05(runs: Sequence[Run]) -> MadeTable:
     caption = (
         f"{finding}. All measures of the MSP score, means over the OOD suite ({first.dataset}, "
         f"IPC {first.ipc}; {counts['n_in'].iloc[0]} InD images, {_range(counts['n_out'])} OOD "
-        f"images a set, which AUPR depends on). {spread_note(frame)}"
+        f"images a set, which AUPR depends on). {cells_note(frame)}"
     )
     data = over_seeds(table, ["selection", "method", "outliers"], shown)
     return MadeTable(columns, tuple(rows), data, caption, finding)
@@ -173,7 +173,7 @@ def tab11(runs: Sequence[Run]) -> MadeTable:
     if all(run.has("detectors.csv") for run in chosen):
         frames.append(reports(chosen, "detectors.csv"))
     frame = per_run(pd.concat(frames, ignore_index=True), ["score"])
-    modes = [m for m in MODES if m in set(frame["outliers"])]
+    modes = list(by_outliers(frame))
     scores = list(dict.fromkeys(frame["score"]))
     cells: list[list[Measured | None]] = [
         [
@@ -194,7 +194,7 @@ def tab11(runs: Sequence[Run]) -> MadeTable:
     )
     caption = (
         f"{finding}. Detection scores on the same students ({setting_name(chosen[0].experiment)}), "
-        f"means over the OOD suite. {spread_note(frame)}"
+        f"means over the OOD suite. {cells_note(frame)}"
     )
     data = over_seeds(frame, ["score", "outliers"], METRICS)
     columns = (Column("score"), *mode_columns(PER_SET, modes))

@@ -12,7 +12,7 @@ from trustdd.report.naming import METRICS, MODES
 from trustdd.report.results import SMALLER_IS_BETTER
 
 #: said in the caption of every table of means
-SPREAD_NOTE = "Mean ± standard deviation over {seeds}, in percent; the best is bold."
+CELLS_NOTE = "Mean ± standard deviation over {seeds}, in percent; the best is bold."
 
 
 def head(metric: str) -> str:
@@ -61,9 +61,9 @@ def best_of_columns(
     return [list(row) for row in zip(*columns, strict=True)]
 
 
-def spread_note(frame: pd.DataFrame) -> str:
-    """`SPREAD_NOTE` with the number of seeds."""
-    return SPREAD_NOTE.format(seeds=seeds_text(frame["seed"].nunique()))
+def cells_note(frame: pd.DataFrame) -> str:
+    """`CELLS_NOTE` with the number of seeds."""
+    return CELLS_NOTE.format(seeds=seeds_text(frame["seed"].nunique()))
 
 
 def long(frame: pd.DataFrame, by: Sequence[str], values: Sequence[str]) -> pd.DataFrame:

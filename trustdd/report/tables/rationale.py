@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from trustdd.report.comparison import over_seeds, paired_difference, percent
+from trustdd.report.comparison import by_outliers, over_seeds, paired_difference, percent
 from trustdd.report.export import MadeTable
 from trustdd.report.markup import Cell, Column, Measured, Row, mark_best
 from trustdd.report.naming import MODES, listed, setting, setting_name
 from trustdd.report.results import MissingArtefacts, summary
-from trustdd.report.tables.layout import best_of_columns, head, measured, spread_note
+from trustdd.report.tables.layout import best_of_columns, cells_note, head, measured
 from trustdd.store.run import Run
 
 SETTING = ["dataset", "method", "ipc"]
@@ -24,7 +24,7 @@ def tab07(runs: Sequence[Run]) -> MadeTable:
     distilled = frame[whole]
     random = frame[(frame["selection"] == "random") & (frame["outliers"] == "none")]
     full = frame[(frame["selection"] == "full") & (frame["outliers"] == "none")]
-    modes = [m for m in MODES if m in set(distilled["outliers"])]
+    modes = list(by_outliers(distilled))
     treated = [m for m in modes if m != "none" and "none" in modes]
     rows: list[Row] = []
     for key, part in distilled.groupby(SETTING, sort=False):
@@ -59,7 +59,7 @@ def tab07(runs: Sequence[Run]) -> MadeTable:
     )
     caption = (
         f"{finding}. Test accuracy; differences are paired by seed, with 95% t-intervals in "
-        f"brackets. {spread_note(frame)}"
+        f"brackets. {cells_note(frame)}"
     )
     kept = pd.concat([distilled, random, full]).drop_duplicates("key")
     data = over_seeds(kept, [*SETTING, "selection", "outliers"], ["accuracy"])
@@ -130,7 +130,7 @@ def tab08(runs: Sequence[Run]) -> MadeTable:
         f"{finding}. Every row has {budget} images per class ({setting_name(base)}): "
         f"InD images alone, or {base.ipc} of them and {budget - base.ipc} outliers, drawn at "
         "random (R) or distilled (D). In the last rows nothing is distilled. Differences are "
-        f"paired by seed, with 95% t-intervals in brackets. {spread_note(frame)}"
+        f"paired by seed, with 95% t-intervals in brackets. {cells_note(frame)}"
     )
     kept = pd.concat([part.assign(training_set=name) for name, part in settings.items()])
     data = over_seeds(kept, ["training_set"], metrics)

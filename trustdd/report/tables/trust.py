@@ -6,17 +6,17 @@ from collections.abc import Sequence
 
 from trustdd.report.analysis.costs import costs
 from trustdd.report.analysis.selective import BINS, trust_measures
-from trustdd.report.comparison import over_seeds, paired_difference, percent
+from trustdd.report.comparison import by_outliers, over_seeds, paired_difference, percent
 from trustdd.report.export import MadeTable
 from trustdd.report.markup import Cell, Column, Measured, Row
 from trustdd.report.naming import METHODS, MODES, NETWORKS, OUTLIERS, listed, setting_name
 from trustdd.report.results import one_setting, per_run, reports
 from trustdd.report.tables.layout import (
     best_of_columns,
+    cells_note,
     measured,
     mode_cells,
     mode_columns,
-    spread_note,
 )
 from trustdd.store.run import Run
 
@@ -25,7 +25,7 @@ def tab12(runs: Sequence[Run]) -> MadeTable:
     """Accuracy and mean AUROC of students of other architectures."""
     chosen = one_setting(runs)
     frame = per_run(reports(chosen, "transfer.csv"), ["network"])
-    modes = [m for m in MODES if m in set(frame["outliers"])]
+    modes = list(by_outliers(frame))
     metrics = ("accuracy", "auroc")
     networks = list(dict.fromkeys(frame["network"]))
     rows: list[Row] = [
@@ -48,7 +48,7 @@ def tab12(runs: Sequence[Run]) -> MadeTable:
     )
     caption = (
         f"{finding}. Students of each architecture trained on the sets that were distilled with a "
-        f"ConvNet ({setting_name(chosen[0].experiment)}). {spread_note(frame)}"
+        f"ConvNet ({setting_name(chosen[0].experiment)}). {cells_note(frame)}"
     )
     data = over_seeds(frame, ["network", "outliers"], metrics)
     columns = (Column("architecture"), *mode_columns(metrics, modes))
@@ -59,7 +59,7 @@ def tab13(runs: Sequence[Run]) -> MadeTable:
     """ECE and selective risk per mode, and their differences from ordinary distillation."""
     chosen = one_setting(runs)
     frame = trust_measures(chosen)
-    modes = [m for m in MODES if m in set(frame["outliers"])]
+    modes = list(by_outliers(frame))
     metrics = ("ece", "aurc_in", "aurc")
     parts = {m: frame[frame["outliers"] == m] for m in modes}
     cells = best_of_columns([[measured(parts[m], x) for x in metrics] for m in modes], metrics)
@@ -88,7 +88,7 @@ def tab13(runs: Sequence[Run]) -> MadeTable:
         f"{finding} (in percent). ECE in {BINS} bins of the MSP on InD test images; risk is the "
         "area under the risk–coverage curve, on InD images alone and with OOD inputs that weigh "
         f"as much ({setting_name(chosen[0].experiment)}). Differences are paired by seed, with 95% "
-        f"t-intervals in brackets. {spread_note(frame)}"
+        f"t-intervals in brackets. {cells_note(frame)}"
     )
     data = over_seeds(frame, ["outliers"], metrics)
     return MadeTable(columns, tuple(rows), data, caption, finding)
@@ -136,7 +136,7 @@ def tab14(runs: Sequence[Run]) -> MadeTable:
         f"{finding}, on average. Images include outliers; storage is a byte a value for real "
         "images and two for synthetic ones; memory is that of the process that distilled, or "
         "trained on the full data. Times are wall time on the machine that the record names. "
-        f"{spread_note(frame)}"
+        f"{cells_note(frame)}"
     )
     data = over_seeds(frame, by, ["training_images", *amounts, "accuracy", "auroc"])
     return MadeTable(columns, tuple(rows), data, caption, finding)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 #: axis labels of the measures
 METRIC_NAMES = {"auroc": "mean AUROC (%)", "accuracy": "InD accuracy (%)"}
 #: said below every figure that shows means
-SPREAD_NOTE = "Markers are means over seeds, bars one standard deviation, dots single seeds."
+MARKS_NOTE = "Markers are means over seeds, bars one standard deviation, dots single seeds."
 
 
 #: inches from a mean to the dots of its seeds
