@@ -27,7 +27,8 @@ from speed import kib, machine
 from trustdd.data.imagesets import ImageSet
 from trustdd.data.inliers import InlierData
 from trustdd.data.outliers import OutlierSource
-from trustdd.distillation.matching_objective import GradientMatching
+from trustdd.distillation.gradient_matching import GradientMatching
+from trustdd.distillation.objective import Materials
 from trustdd.distillation.state import State
 from trustdd.networks.memory import keep_freed_memory
 from trustdd.settings.experiment import Experiment
@@ -126,7 +127,7 @@ def _problem(
     def synthetic(each: int) -> torch.Tensor:
         return torch.randn(classes * each, 3, image_size, image_size, generator=draw).to(device)
 
-    objective = GradientMatching(experiment, data, source, torch.device(device))
+    objective = GradientMatching(Materials(experiment, data, source, torch.device(device)))
     return objective, State(synthetic(ipc), synthetic(outlier_ipc), None)
 
 

@@ -1,4 +1,4 @@
-"""What the authors' public code returns on given inputs: `tests/data/reference.*`, read once.
+"""What the authors' public code returns on given inputs: `tests/vectors/reference.*`, read once.
 
 Float32 on a CPU. The keys: ``gm.*`` gradient matching, ``tm.*`` trajectory matching,
 ``corruption.*``, ``metrics.*``; a distance called ``ours`` there is ``layerwise`` here.

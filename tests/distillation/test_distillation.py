@@ -15,8 +15,8 @@ import torch
 
 from trustdd.data.distilled_set import load_distilled
 from trustdd.distillation import loop
+from trustdd.distillation.gradient_matching import GradientMatching
 from trustdd.distillation.loop import distill
-from trustdd.distillation.matching_objective import GradientMatching
 from trustdd.distillation.state import State
 from trustdd.networks.native.library import library
 from trustdd.settings.experiment import Experiment
@@ -202,11 +202,11 @@ def test_outliers_reach_the_images_through_network_training_only() -> None:
 
 def test_distillation_lowers_the_loss_it_minimises(monkeypatch: pytest.MonkeyPatch) -> None:
     # one network in every iteration, so that losses differ by what the set has become
-    from trustdd.distillation import matching_objective
+    from trustdd.distillation import gradient_matching
     from trustdd.students.training import build_network
 
     monkeypatch.setattr(
-        matching_objective,
+        gradient_matching,
         "build_network",
         lambda experiment, channels, classes, *purpose: build_network(
             experiment, channels, classes, "the one network"
@@ -252,6 +252,25 @@ def test_divergence_stops_and_keeps_the_last_good_checkpoint(
     )
     assert kept.iteration == 2
     assert bool(torch.isfinite(kept.images).all())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"lr_outliers": 1e38},
+        {"lr_images": 1e38},
+        {"method": "mtt", "lr_outliers": 1e38, "experts": 1, "expert_epochs": 1,
+         "max_start_epoch": 1, "student_steps": 2},
+    ],
+)  # fmt: skip
+def test_nothing_that_is_not_finite_is_stored(changes: dict[str, object], tmp_path: Path) -> None:
+    experiment = TINY.but(**changes)
+    run = Run(tmp_path / "runs" / experiment.key, experiment)
+    rate = next(name for name in changes if name.startswith("lr_"))
+    with pytest.raises(FloatingPointError, match=rate):
+        distill(experiment, run, progress=False)
+    assert not run.done("distill")
+    assert not run.has("distilled.safetensors")
 
 
 def test_the_step_on_the_images_is_torchs_sgd_with_momentum() -> None:

@@ -17,7 +17,7 @@ from trustdd.data.distilled_set import load_distilled
 from trustdd.distillation import loop
 from trustdd.distillation.loop import distill
 from trustdd.distillation.state import State
-from trustdd.distillation.trajectory_objective import TrajectoryMatching
+from trustdd.distillation.trajectory_matching import TrajectoryMatching
 from trustdd.settings.experiment import Experiment
 from trustdd.store.expert_store import experts_directory
 from trustdd.store.run import Run

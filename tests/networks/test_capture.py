@@ -10,8 +10,8 @@ from torch import Tensor
 
 from trustdd.data.inputs import load_inputs
 from trustdd.data.outliers import outlier_source
-from trustdd.distillation.gradient_matching import GroupedMatching
-from trustdd.distillation.matching_objective import GradientMatching
+from trustdd.distillation.gradient_matching import GradientMatching, GroupedMatching
+from trustdd.distillation.objective import Materials
 from trustdd.distillation.state import State
 from trustdd.networks import capture
 from trustdd.networks.architectures import build
@@ -126,9 +126,8 @@ def test_distilling_by_replay_is_distilling(monkeypatch: pytest.MonkeyPatch) -> 
     data = load_inputs(experiment)
     found = []
     for replayed in (False, True):
-        objective = GradientMatching(
-            experiment, data, outlier_source(experiment, data), torch.device("cpu")
-        )
+        source = outlier_source(experiment, data)
+        objective = GradientMatching(Materials(experiment, data, source, torch.device("cpu")))
         draw = torch.Generator().manual_seed(0)
         state = State(*(torch.randn(10, 1, 16, 16, generator=draw) for _ in range(2)))
         recorders: list[Recorder] = []

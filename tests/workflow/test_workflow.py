@@ -18,7 +18,7 @@ import pytest
 from trustdd.notebooks import book_source
 from trustdd.pipeline import completion
 from trustdd.pipeline.completion import published_runs
-from trustdd.settings.experiment import Experiment
+from trustdd.settings.experiment import METHODS, Experiment
 from trustdd.store import source_hash
 from trustdd.store.profiles import load_profile
 from trustdd.store.run import Run
@@ -41,7 +41,7 @@ def test_the_closure_follows_imports_also_inside_functions() -> None:
         "trustdd.store.run",
         "trustdd.data.outliers",
     } <= {*found}
-    assert "trustdd.distillation.trajectory_objective" in found, "it is imported inside a function"
+    assert "trustdd.students.detectors" in found, "it is imported inside a function"
     assert not {"trustdd.cli", "trustdd.report.figures", "trustdd.report.results"} & {*found}
 
 
@@ -63,9 +63,10 @@ def test_an_import_that_is_not_taken_does_not_count() -> None:
 
     assert "trustdd.data.corruptions" in modules(outliers="poe")
     assert "trustdd.data.corruptions" not in modules(outliers="oe")
-    assert "trustdd.distillation.trajectory_objective" not in modules(method="dsa")
-    assert "trustdd.distillation.trajectory_objective" in modules(method="mtt")
-    assert "trustdd.distillation.matching_objective" not in modules(method="mtt")
+    for method, own in METHODS.items():
+        objectives = {other.split(":")[0] for other in METHODS.values()}
+        found = {f"trustdd.distillation.{name}" for name in objectives} & modules(method=method)
+        assert found == {f"trustdd.distillation.{own.split(':')[0]}"}, method
 
 
 def test_the_hash_is_of_the_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

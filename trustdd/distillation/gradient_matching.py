@@ -1,4 +1,4 @@
-"""Gradient matching: how far the synthetic set's gradient is from the real one's.
+"""Gradient matching: the synthetic set's gradient should be that of the real one.
 
 Dataset condensation (Zhao et al. 2021, Eq. 9) asks that, at the parameters θ of a network in
 training, the loss on the synthetic set has the same gradient as the loss on real data. Classes
@@ -8,23 +8,28 @@ cross-entropy in place of the labels' (TrustDD).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from trustdd.distillation.groups import Groups
+from trustdd.distillation.objective import Materials
+from trustdd.distillation.state import State
 from trustdd.networks.capture import Captured
 from trustdd.networks.convnet import ConvNet
+from trustdd.networks.memory import move
 from trustdd.networks.passes import Passes, SoftTargets
 from trustdd.settings.errors import BadInput
 from trustdd.settings.experiment import METRICS
-
-Criterion = Callable[[Tensor], Tensor]
-
-#: images a piece when a real batch's gradient is accumulated: small enough to stay in cache
-CHUNK = 32
+from trustdd.settings.randomness import stream
+from trustdd.settings.validation import check_choice
+from trustdd.students.descent import Descent
+from trustdd.students.fitting import fit
+from trustdd.students.training import build_network
 
 
 def gradient_distance(
@@ -50,8 +55,7 @@ def gradient_distance(
 
     Source: Zhao et al. 2021, Sec. 3.3; "layerwise" is that paper's distance.
     """
-    if metric not in METRICS:
-        raise BadInput(f"metric {metric!r}; expected one of {', '.join(METRICS)}")
+    check_choice("metric", metric, METRICS)
     shapes = [[tuple(g.shape) for g in grads] for grads in (synthetic_gradients, real_gradients)]
     if shapes[0] != shapes[1]:
         raise BadInput(f"gradients of shapes {shapes[0]} and {shapes[1]}; expected equal shapes")
@@ -73,134 +77,12 @@ def _unit_distance(synthetic: Tensor, real: Tensor) -> Tensor:
     return (1 - cosine).sum()
 
 
-def matched_parameters(network: nn.Module, metric: str) -> list[nn.Parameter]:
-    """The parameters whose gradients the metric looks at (all, or those of rank above one)."""
-    parameters = list(network.parameters())
-    return [p for p in parameters if p.ndim > 1] if metric == "layerwise" else parameters
-
-
-def mean_gradient(
-    network: nn.Module,
-    images: Tensor,
-    criterion: Criterion,
-    parameters: Sequence[nn.Parameter],
-    chunk: int = CHUNK,
-) -> list[Tensor]:
-    """Gradient of the mean loss over a batch, in pieces that stay in cache.
-
-    Exact for networks that treat images independently (InstanceNorm, GroupNorm): the
-    gradients of the pieces' summed losses add up.
-
-    Args:
-        network: the network at the parameters to match.
-        images: ``[n, c, h, w]``, normalised.
-        criterion: logits ``[m, k]`` → their mean loss.
-        parameters: with respect to which the gradient is taken.
-        chunk: images a piece.
-
-    Returns:
-        One detached tensor per parameter.
-    """
-    total: list[Tensor] | None = None
-    for piece in images.split(chunk):
-        loss = criterion(network(piece)) * (len(piece) / len(images))
-        gradients = torch.autograd.grad(loss, list(parameters))
-        if total is None:
-            total = list(gradients)
-        else:
-            torch._foreach_add_(total, gradients)
-    if total is None:
-        raise BadInput("a batch of 0 images has no gradient; expected at least one")
-    return total
-
-
-def matching_loss(
-    network: nn.Module,
-    real: Tensor,
-    synthetic: Tensor,
-    criterion: Criterion,
-    metric: str = "layerwise",
-) -> Tensor:
-    """Gradient distance of one group: a class, or the outliers of one class slot.
-
-    Args:
-        network: the network at the parameters to match; they are not changed.
-        real: normalised (and augmented) real images, ``[n, c, h, w]``.
-        synthetic: the synthetic ones ``[ipc, c, h, w]`` under the same Siamese augmentation.
-        criterion: logits → mean loss: cross-entropy to the class, or uniform cross-entropy.
-        metric: see `gradient_distance`.
-
-    Returns:
-        A scalar, differentiable with respect to `synthetic`.
-    """
-    parameters = matched_parameters(network, metric)
-    target = mean_gradient(network, real, criterion, parameters)
-    gradients = torch.autograd.grad(criterion(network(synthetic)), parameters, create_graph=True)
-    return gradient_distance(gradients, target, metric)
-
-
-def grouped_matching_loss(
-    network: nn.Module,
-    real: Sequence[Tensor],
-    synthetic: Tensor,
-    targets: Tensor,
-    metric: str = "layerwise",
-    precision: str = "float32",
-) -> Tensor:
-    """Gradient distance of several groups at once, summed: the sum of their `matching_loss`.
-
-    A `ConvNet` takes the synthetic images of all groups through its written-out passes together
-    (`trustdd.networks.passes`); no graph is built. Any other network is matched group by group.
-
-    Args:
-        network: the network at the parameters to match; they are not changed.
-        real: normalised (and augmented) real images of each group, ``[n, c, h, w]``.
-        synthetic: the groups' synthetic images behind each other, equally many of each,
-            ``[groups · ipc, c, h, w]``.
-        targets: each group's target distribution, ``[groups, k]``: one-hot for a class, uniform
-            for outliers. Their cross-entropy is the loss whose gradients are matched.
-        metric: see `gradient_distance`.
-        precision: of the real images' gradients, ``"float32"`` or ``"bf16"``; those of the
-            synthetic images, and the distance, are float32's in either case.
-
-    Returns:
-        A scalar, differentiable once with respect to `synthetic`.
-
-    Raises:
-        ValueError: an unknown metric or precision, or images that cannot be split into the groups.
-    """
-    if len(targets) != len(real) or len(synthetic) % len(real):
-        raise BadInput(
-            f"{len(real)} groups of real images, {len(targets)} targets and {len(synthetic)} "
-            "synthetic images; expected as many targets as groups, and a multiple of images"
-        )
-    if metric not in METRICS:
-        raise BadInput(f"metric {metric!r}; expected one of {', '.join(METRICS)}")
-    if Passes.supports(network):
-        return GroupedMatching(network, metric, precision)(real, synthetic, targets)
-    parts = synthetic.split(len(synthetic) // len(real))
-    losses = [
-        matching_loss(network, own, part, _SoftCrossEntropy(target), metric)
-        for own, part, target in zip(real, parts, targets, strict=True)
-    ]
-    return torch.stack(losses).sum()
-
-
-class _SoftCrossEntropy:
-    """Mean cross-entropy to one distribution ``[k]``."""
-
-    def __init__(self, target: Tensor) -> None:
-        self.target = target
-
-    def __call__(self, logits: Tensor) -> Tensor:
-        return nn.functional.cross_entropy(logits, self.target.expand_as(logits))
-
-
 class GroupedMatching:
-    """`grouped_matching_loss` of one ConvNet, to be called again as its parameters move.
+    """The sum of several groups' gradient distances, at one ConvNet whose parameters may move.
 
-    On a GPU the loss and its gradient are a CUDA graph from the second call of a kind on
-    (`trustdd.networks.capture`).
+    The synthetic images of all groups go through its written-out passes together
+    (`trustdd.networks.passes`); no graph is built. On a GPU the loss and its gradient
+    are a CUDA graph from the second call of a kind on (`trustdd.networks.capture`).
     """
 
     def __init__(self, network: ConvNet, metric: str, precision: str = "float32") -> None:
@@ -209,15 +91,40 @@ class GroupedMatching:
         Args:
             network: whose gradients are matched.
             metric: see `gradient_distance`.
-            precision: of the real images' gradients.
+            precision: of the real images' gradients, ``"float32"`` or ``"bf16"``; those of the
+                synthetic images, and the distance, are float32's in either case.
+
+        Raises:
+            ValueError: unknown metric or precision.
         """
+        check_choice("metric", metric, METRICS)
         self.metric = metric
         self.passes, self.of_real = Passes(network), Passes(network, precision)
         self.parameters = [p.detach() for p in network.parameters()]
         self.captured = Captured(self._loss)
 
     def __call__(self, real: Sequence[Tensor], synthetic: Tensor, targets: Tensor) -> Tensor:
-        """The loss, see `grouped_matching_loss`."""
+        """Compare the groups' gradients.
+
+        Args:
+            real: normalised (and augmented) real images of each group, ``[n, c, h, w]``.
+            synthetic: the groups' synthetic images behind each other, equally many of each,
+                ``[groups · ipc, c, h, w]``.
+            targets: each group's target distribution, ``[groups, k]``: one-hot for a class, uniform
+                for outliers. Their cross-entropy is the loss whose gradients are compared.
+
+        Returns:
+            A scalar, the sum of `gradient_distance` over the groups; differentiable once with
+            respect to `synthetic`.
+
+        Raises:
+            ValueError: images that cannot be split into the groups.
+        """
+        if len(targets) != len(real) or not len(real) or len(synthetic) % len(real):
+            raise BadInput(
+                f"{len(real)} groups of real images, {len(targets)} targets and {len(synthetic)} "
+                "synthetic images; expected as many targets as groups, and a multiple of images"
+            )
         return _GroupedLoss.apply(synthetic, real, targets, self)
 
     def loss_and_gradient(
@@ -308,3 +215,91 @@ def _grouped_distance(synthetic: Sequence[Tensor], real: Sequence[Tensor], metri
     # both are sums over units, whichever group these belong to
     folded = [[t.flatten(0, 1) for t in tensors] for tensors in (synthetic, real)]
     return gradient_distance(folded[0], folded[1], metric)
+
+
+class GradientMatching:
+    """One iteration of DC or DSA: a fresh network; then, over and over, match gradients, train it.
+
+    Source: Algorithm 1 of Zhao et al. (DC) with Siamese augmentation (DSA), and for the outliers
+    Ma et al. (TrustDD): the same matching with the uniform cross-entropy, one group per class
+    slot, and λ in the training of the network only.
+    """
+
+    LEARNS_STUDENT_LR: ClassVar[bool] = False
+
+    def __init__(self, materials: Materials) -> None:
+        """See `trustdd.distillation.objective`."""
+        self.experiment, self.data = materials.experiment, materials.data
+        self.device = materials.device
+        self.groups = Groups(materials)
+        self.network: nn.Module | None = None
+        classes = torch.arange(self.groups.count, device=self.device)
+        self.labels = classes.repeat_interleave(self.experiment.ipc)
+        one_hot = nn.functional.one_hot(classes).float()
+        self.targets = {
+            "images": one_hot,
+            "outliers": one_hot.mean(1, keepdim=True).expand_as(one_hot),
+        }
+
+    def step(self, state: State, iteration: int) -> tuple[float, float]:
+        """One iteration; returns the mean matching loss of a class, and of an outlier slot."""
+        network = self._fresh_network(iteration)
+        outer_loops = self.experiment.outer_loops
+        totals: dict[str, list[Tensor]] = {"images": [], "outliers": []}
+        for outer in range(outer_loops):
+            for name in self.groups.names:
+                totals[name].append(self._match(state, name, iteration, outer))
+            if outer < outer_loops - 1:
+                self._train(network, state, iteration, outer)
+        means = [float(torch.stack(t).mean()) if t else math.nan for t in totals.values()]
+        return means[0], means[1]
+
+    def _fresh_network(self, iteration: int) -> nn.Module:
+        """The iteration's network: other weights at the same place, for what was recorded there."""
+        fresh = build_network(
+            self.experiment, self.data.channels, len(self.data.classes), "network", iteration
+        )
+        if self.network is None:
+            self.network = fresh.to(self.device)
+            assert isinstance(self.network, ConvNet)
+            experiment = self.experiment
+            self.matching = GroupedMatching(self.network, experiment.metric, experiment.precision)
+            self.descent = Descent(
+                self.network, momentum=0.0, weight_decay=0.0,
+                outlier_weight=experiment.outlier_weight, precision=experiment.precision,
+            )  # fmt: skip
+        else:
+            with torch.no_grad():
+                for old, new in zip(self.network.parameters(), fresh.parameters(), strict=True):
+                    old.copy_(move(new, self.device))
+        return self.network
+
+    def _match(self, state: State, name: str, iteration: int, outer: int) -> Tensor:
+        """Match every group's gradients and move the images `name` once."""
+        synthetic = getattr(state, name).detach().requires_grad_()
+        pairs = self.groups.pairs(synthetic, name, "matching", name, iteration, outer)
+        seen, real = zip(*pairs, strict=True)
+        total = self.matching(real, torch.cat(seen), self.targets[name])
+        (gradient,) = torch.autograd.grad(total, synthetic)
+        self.groups.descend(state, name, gradient)
+        return total.detach() / len(real)
+
+    def _train(self, network: nn.Module, state: State, iteration: int, outer: int) -> None:
+        """Train the network on the synthetic set, outliers beside it, before the next match."""
+        experiment = self.experiment
+        fit(
+            network,
+            state.images.detach(),
+            self.labels,
+            None if state.outliers is None else state.outliers.detach(),
+            epochs=experiment.inner_loops,
+            lr=experiment.lr_network,
+            momentum=0.0,
+            weight_decay=0.0,
+            batch=experiment.network_batch,
+            outlier_weight=experiment.outlier_weight,
+            augmentation=experiment.augmentation,
+            precision=experiment.precision,
+            generator=stream(experiment.seed, "inner loop", iteration, outer),
+            descent=self.descent,
+        )

@@ -7,6 +7,7 @@ of tensors is not there.
 from __future__ import annotations
 
 import json
+import math
 import time
 from dataclasses import replace
 
@@ -16,15 +17,15 @@ from tqdm import tqdm
 
 from trustdd.data.distilled_set import DistilledSet, load_distilled
 from trustdd.data.initial_set import initial_set
-from trustdd.data.inliers import InlierData
 from trustdd.data.inputs import load_inputs
-from trustdd.data.outliers import OutlierSource, outlier_source
-from trustdd.distillation.state import Objective, State, snapshot_tensors
+from trustdd.data.outliers import outlier_source
+from trustdd.distillation.objective import Materials, Objective, objective_class
+from trustdd.distillation.state import State, snapshot_tensors
 from trustdd.networks.native.library import library
 from trustdd.networks.process import prepare_process
 from trustdd.settings.errors import BadInput
 from trustdd.settings.experiment import Experiment
-from trustdd.store.run import Run, results_root
+from trustdd.store.run import Run
 from trustdd.students.training import resolve_device
 
 #: shares of the iterations after which a snapshot of the set is kept
@@ -69,7 +70,10 @@ def distill(experiment: Experiment, run: Run | None = None, progress: bool = Tru
     total = _iterations(experiment)
     if state.iteration < total:
         # built only now: a finished or random set needs no experts and no compiled code
-        objective = _objective(experiment, data, source, device, run, progress)
+        results = run.directory.parents[1] if run is not None else None
+        objective = objective_class(experiment.method)(
+            Materials(experiment, data, source, device, results, progress)
+        )
         _loop(objective, state, experiment, run, total, progress, before, begun)
     finished = (
         replace(
@@ -96,25 +100,6 @@ def _distils(experiment: Experiment) -> bool:
     return experiment.selection == "distilled" or of_outliers
 
 
-def _objective(
-    experiment: Experiment,
-    data: InlierData,
-    source: OutlierSource | None,
-    device: torch.device,
-    run: Run | None,
-    progress: bool,
-) -> Objective:
-    # imported when needed: a random set needs neither
-    if experiment.method == "mtt":
-        from trustdd.distillation.trajectory_objective import TrajectoryMatching
-
-        results = run.directory.parents[1] if run is not None else results_root() / "unnamed"
-        return TrajectoryMatching(experiment, data, source, device, results, progress)
-    from trustdd.distillation.matching_objective import GradientMatching
-
-    return GradientMatching(experiment, data, source, device)
-
-
 def _resume(
     experiment: Experiment, run: Run | None, start: DistilledSet, device: torch.device
 ) -> tuple[State, float]:
@@ -124,7 +109,7 @@ def _resume(
         seconds = float(tensors.pop("seconds"))
         return State.of(tensors, device), seconds
     student_lr = None
-    if experiment.method == "mtt" and _distils(experiment):
+    if _distils(experiment) and objective_class(experiment.method).LEARNS_STUDENT_LR:
         student_lr = torch.tensor(experiment.student_lr, dtype=torch.float32, device=device)
     outliers = None if start.outliers is None else start.outliers.to(device, copy=True)
     return State(start.images.to(device, copy=True), outliers, student_lr), 0.0
@@ -152,19 +137,26 @@ def _loop(
             losses = objective.step(state, state.iteration)
             state.losses.append(losses)
             state.iteration += 1
-            if any(value in (float("inf"), float("-inf")) for value in losses) or not bool(
-                torch.isfinite(state.images).all()
-            ):
-                raise FloatingPointError(
-                    f"{experiment.key}: diverged at iteration {state.iteration} (losses {losses}); "
-                    "try a smaller lr_images or lr_student_lr; the last good checkpoint is kept"
-                )
+            _check_finite(state, experiment)
             shown = {"in": losses[0], "out": losses[1]}
             bar.set_postfix({k: f"{v:.3f}" for k, v in shown.items() if v == v}, refresh=False)
             bar.update()
             if run is not None and time.perf_counter() - saved > CHECKPOINT_SECONDS:
                 save_checkpoint(run, state, before + time.perf_counter() - begun)
                 saved = time.perf_counter()
+
+
+def _check_finite(state: State, experiment: Experiment) -> None:
+    broken = state.not_finite()
+    # a part that is not there has NaN for a loss
+    losses = [loss for loss in state.losses[-1] if not math.isnan(loss)]
+    if broken or not all(map(math.isfinite, losses)):
+        what = f"{' and '.join(broken)} not finite" if broken else f"losses {losses}"
+        rates = [f"lr_{name}" for name in broken or ("images", "outliers")]
+        raise FloatingPointError(
+            f"{experiment.key}: diverged at iteration {state.iteration} ({what}); try a smaller "
+            f"{' or '.join(rates)}; the last good checkpoint is kept"
+        )
 
 
 def save_checkpoint(run: Run, state: State, seconds: float) -> None:

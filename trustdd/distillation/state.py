@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -37,6 +36,17 @@ class State:
         buffer = gradient.clone() if buffer is None else buffer.mul_(momentum).add_(gradient)
         self.momentum[name] = buffer
         getattr(self, name).sub_(buffer, alpha=lr)
+
+    def not_finite(self) -> list[str]:
+        """Names of the tensors that hold an infinite number or none at all."""
+        learned = {
+            "images": self.images, "outliers": self.outliers, "student_lr": self.student_lr,
+        }  # fmt: skip
+        return [
+            name
+            for name, tensor in learned.items()
+            if tensor is not None and not bool(torch.isfinite(tensor).all())
+        ]
 
     def keep_snapshot(self) -> None:
         """Remember the set as it is now."""
@@ -90,10 +100,3 @@ def snapshot_tensors(snapshots: dict[int, dict[str, Tensor]]) -> dict[str, Tenso
         for i, snapshot in sorted(snapshots.items())
         for name, tensor in snapshot.items()
     }
-
-
-class Objective(Protocol):
-    """What one iteration does to the synthetic set: gradient or trajectory matching."""
-
-    def step(self, state: State, iteration: int) -> tuple[float, float]:
-        """Change `state` in place; return the losses of the InD and of the outlier part."""

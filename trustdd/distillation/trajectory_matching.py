@@ -10,9 +10,10 @@ the same expert some epochs later. TrustDD trains experts and student with
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -26,9 +27,14 @@ from trustdd.distillation.adjoint import (
     unflatten_parameters,
     unrolled_loss,
 )
+from trustdd.distillation.experts import train_experts
+from trustdd.distillation.objective import Materials
+from trustdd.distillation.state import State
 from trustdd.settings.errors import BadInput
 from trustdd.settings.experiment import Experiment
 from trustdd.settings.randomness import stream
+from trustdd.store.expert_store import experts_directory
+from trustdd.students.training import build_network
 
 MEMORY = {"adjoint": adjoint_loss, "unrolled": unrolled_loss}
 
@@ -227,10 +233,11 @@ def trajectory_step(
         experiment.outlier_weight, schedule=schedule, memory=memory,
     )  # fmt: skip
     if not bool(torch.isfinite(loss)):
+        rates = "lr_images" if outliers is None else "lr_images, lr_outliers"
         raise FloatingPointError(
             f"{experiment.key}: the student diverged at iteration {iteration} (loss "
             f"{float(loss.detach()):g}, expert {expert} from epoch {start_epoch}, student_lr "
-            f"{float(student_lr.detach()):.3g}); try a smaller lr_images or lr_student_lr"
+            f"{float(student_lr.detach()):.3g}); try a smaller {rates} or lr_student_lr"
         )
     return loss
 
@@ -239,3 +246,68 @@ def _whose_turn(experiment: Experiment, count: int, iteration: int) -> int:
     """Return the expert of an iteration: each of `count` once before any comes again."""
     generator = stream(experiment.seed, "order of the experts", iteration // count)
     return int(torch.randperm(count, generator=generator)[iteration % count])
+
+
+class TrajectoryMatching:
+    """One iteration of MTT: a segment of an expert, a student on the set, a step on the set.
+
+    Images, outliers and the student's learning rate descend on one loss. Experts are trained
+    first, unless they are stored.
+
+    Source: Cazenavette et al. 2022, Algorithm 1; Ma et al. (TrustDD) for the outliers.
+    """
+
+    LEARNS_STUDENT_LR: ClassVar[bool] = True
+
+    def __init__(self, materials: Materials) -> None:
+        """Train the experts that are missing; see `trustdd.distillation.objective`."""
+        experiment, data = materials.experiment, materials.data
+        self.experiment = experiment
+        self.network = build_network(
+            experiment, data.channels, len(data.classes), "architecture"
+        ).to(materials.device)
+        self.experts = train_experts(
+            experiment, experts_directory(experiment, materials.shared), materials.progress,
+            data=data, source=materials.source,
+        )  # fmt: skip
+        classes = torch.arange(len(data.classes), device=materials.device)
+        self.labels = classes.repeat_interleave(experiment.ipc)
+
+    def step(self, state: State, iteration: int) -> tuple[float, float]:
+        """One iteration; returns the loss, which InD images and outliers share, and NaN."""
+        experiment = self.experiment
+        assert state.student_lr is not None
+        moving: dict[str, Tensor] = {"student_lr": state.student_lr.detach().requires_grad_()}
+        images, outliers = state.images.detach(), state.outliers
+        if experiment.selection == "distilled":
+            images = moving["images"] = images.requires_grad_()
+        if outliers is not None:
+            outliers = outliers.detach()
+            if experiment.outlier_selection == "distilled":
+                outliers = moving["outliers"] = outliers.requires_grad_()
+        loss = trajectory_step(
+            experiment,
+            self.network,
+            self.experts,
+            images,
+            self.labels,
+            moving["student_lr"],
+            iteration,
+            outliers,
+        )
+        rates = {
+            "images": experiment.lr_images,
+            "outliers": experiment.lr_outliers,
+            "student_lr": experiment.lr_student_lr,
+        }
+        for name, gradient in zip(
+            moving, torch.autograd.grad(loss, list(moving.values())), strict=True
+        ):
+            state.descend(name, gradient, rates[name], experiment.momentum_images)
+        if float(state.student_lr) <= 0:
+            raise FloatingPointError(
+                f"{experiment.key}: the student learning rate fell to "
+                f"{float(state.student_lr):.3g} at iteration {iteration}; try a smaller "
+                "lr_student_lr"
+            )
+        return float(loss.detach()), math.nan

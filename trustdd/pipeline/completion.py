@@ -8,7 +8,7 @@ import os
 import subprocess
 from collections.abc import Iterator, Sequence
 
-from trustdd.settings.experiment import Experiment
+from trustdd.settings.experiment import METHODS, Experiment
 from trustdd.store.profiles import Profile
 from trustdd.store.run import Run, results_root, write_json, write_text
 from trustdd.store.source_hash import source_hash
@@ -23,10 +23,7 @@ SOURCES = {
     "transfer": _STUDENT,
     "detectors": ("trustdd.students.detectors",),
 }
-#: imports that an experiment does not take: the objective of the other method, the corruptions
-#: where outliers are none or real
-_TRAJECTORY = ("trustdd.distillation.loop", "trustdd.distillation.trajectory_objective")
-_MATCHING = ("trustdd.distillation.loop", "trustdd.distillation.matching_objective")
+#: imports that an experiment does not take: the corruptions where outliers are none or real
 _CORRUPTIONS = ("trustdd.data.outliers", "trustdd.data.corruptions")
 CHECKPOINT = "checkpoint.safetensors"
 #: names the source that wrote the checkpoint
@@ -39,11 +36,13 @@ def stage_source(stage: str, experiment: Experiment) -> str:
     Raises:
         ValueError: unknown stage.
     """
-    without = [_MATCHING if experiment.method == "mtt" else _TRAJECTORY]
-    if experiment.outliers != "poe":
-        without.append(_CORRUPTIONS)
+    without = [] if experiment.outliers == "poe" else [_CORRUPTIONS]
     alone = () if stage == "distill" else ("trustdd.pipeline.work",)
-    return source_hash(SOURCES[check_stage(stage)], without, alone)
+    modules = SOURCES[check_stage(stage)]
+    if stage == "distill":
+        # imported by its name, since every method has its own
+        modules += (f"trustdd.distillation.{METHODS[experiment.method].split(':')[0]}",)
+    return source_hash(modules, without, alone)
 
 
 def bring_up_to_date(run: Run, stage: str, *, keep: bool = False, progress: bool = True) -> bool:

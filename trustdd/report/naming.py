@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from trustdd.settings.experiment import METHODS as KNOWN_METHODS
 from trustdd.settings.experiment import Experiment
 
 #: outlier modes; ``none`` is ordinary dataset distillation (DD)
 MODES = {"none": "ordinary DD", "oe": "OE", "poe": "POE"}
 #: the same where nothing need be distilled
 OUTLIERS = {"none": "no outliers", "oe": "OE", "poe": "POE"}
-METHODS = {"dc": "DC", "dsa": "DSA", "mtt": "MTT"}
+METHODS = {method: method.upper() for method in KNOWN_METHODS}
 METRICS = {
     "auroc": "AUROC", "aupr_in": "AUPR-In", "aupr_out": "AUPR-Out", "fpr95": "FPR95",
     "fpr95_in": "FPR95 (InD positive)", "accuracy": "accuracy",

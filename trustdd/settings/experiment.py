@@ -29,7 +29,12 @@ from trustdd.settings.errors import BadInput
 from trustdd.settings.setting import Rule, Setting, choice, flag, names, number, setting, whole
 from trustdd.settings.validation import check_choice, check_path, check_text
 
-METHODS = ("dc", "dsa", "mtt")
+#: ways to distil → file and class in ``trustdd.distillation`` that do an iteration
+METHODS = {
+    "dc": "gradient_matching:GradientMatching",
+    "dsa": "gradient_matching:GradientMatching",
+    "mtt": "trajectory_matching:TrajectoryMatching",
+}
 PRECISIONS = ("float32", "bf16")
 OUTLIERS = ("none", "oe", "poe")
 SELECTIONS = ("distilled", "random", "full")
@@ -163,7 +168,7 @@ class Experiment:
     """
 
     dataset: str = setting("digits", _check_dataset)
-    method: str = choice("dsa", METHODS)
+    method: str = choice("dsa", tuple(METHODS))
     outliers: str = choice("none", OUTLIERS)
     ipc: int = whole(1, low=1)
     seed: int = whole(0)
