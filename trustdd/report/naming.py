@@ -28,6 +28,7 @@ _OOD = {
     "gaussian": "Gaussian noise", "uniform": "uniform noise", "svhn": "SVHN",
     "lsun_r": "LSUN-R", "isun": "iSUN", "places365": "Places365", "cifar10": "CIFAR-10",
     "cifar100": "CIFAR-100", "mnist": "MNIST", "fashionmnist": "Fashion-MNIST",
+    "tiny_near": "Tiny-ImageNet (68 classes)", "tiny_cifar": "Tiny-ImageNet (32 classes)",
 }  # fmt: skip
 
 

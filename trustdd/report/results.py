@@ -51,9 +51,10 @@ NEAR_OOD = {
     "digits": ("transposed_digits", "printed_text"),
     "mnist": ("fashionmnist", "printed_text"),
     "fashionmnist": ("mnist",),
-    "cifar10": ("cifar100", "photos"),
+    "cifar10": ("cifar100", "tiny_near", "photos"),
     "cifar100": ("cifar10", "photos"),
     "imagenette": ("photos",),
+    "tiny100": ("tiny_cifar", "photos"),
 }
 
 

@@ -20,9 +20,10 @@ from trustdd_book.results_folder import shown_profile
 from trustdd_book.tables import build_table
 
 logger = logging.getLogger(__name__)
-VERDICTS = {
-    "reproduced": "reproduced", "partly": "partly reproduced", "not": "**not reproduced**",
-    "not run here": "not run",
+#: how a claim's measure is said behind it
+MEASURES = {
+    "near": "near OOD", "far": "far OOD", "natural": "near and far OOD", "accuracy": "in accuracy",
+    "ece": "in ECE",
 }  # fmt: skip
 GROUP_HEADS = ["experiments", "finished", "accuracy (%)", "AUROC (%)", "hours spent"]
 ESTIMATE = {"cpu": "hours expected, CPU", "cuda": "hours expected, GPU"}
@@ -42,7 +43,8 @@ class Verdicts(SphinxDirective):
             self.env.note_dependency(str(ledgers[name]))
             with ledgers[name].open(encoding="utf-8", newline="") as file:
                 for row in csv.DictReader(file):
-                    cells.setdefault((row["claim"], row["comparison"]), {})[name] = row
+                    claim = f"{row['claim']}, {MEASURES[row['measure']]}"
+                    cells.setdefault((claim, row["comparison"]), {})[name] = row
         rows: list[list[str]] = []
         for claim in dict.fromkeys(claim for claim, _ in cells):
             own_rows = {c: found for (k, c), found in cells.items() if k == claim}
@@ -56,7 +58,8 @@ class Verdicts(SphinxDirective):
 
     def _verdict(self, name: str, comparisons: Any) -> str:
         said = {found[name]["verdict"] for found in comparisons if name in found}
-        return VERDICTS.get(said.pop(), "") if said else "not run"
+        word = said.pop() if said else "not run"
+        return f"**{word}**" if word == "contradicted" else word
 
     def _inline(self, text: str) -> list[nodes.Node]:
         parsed, _messages = self.state.inline_text(text, self.lineno)
