@@ -24,7 +24,7 @@ from trustdd.networks.convnet import ConvNet
 from trustdd.networks.memory import move
 from trustdd.networks.passes import Passes, SoftTargets
 from trustdd.settings.errors import BadInput
-from trustdd.settings.experiment import METRICS
+from trustdd.settings.experiment import METRICS, Experiment
 from trustdd.settings.randomness import stream
 from trustdd.settings.validation import check_choice
 from trustdd.students.descent import Descent
@@ -240,6 +240,11 @@ class GradientMatching:
             "images": one_hot,
             "outliers": one_hot.mean(1, keepdim=True).expand_as(one_hot),
         }
+
+    @staticmethod
+    def apart(experiment: Experiment) -> bool:
+        """They meet where a network trains on both: between two matching steps, if there are."""
+        return experiment.outer_loops == 1
 
     def step(self, state: State, iteration: int) -> tuple[float, float]:
         """One iteration; returns the mean matching loss of a class, and of an outlier slot."""

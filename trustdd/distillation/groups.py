@@ -28,7 +28,8 @@ class Groups:
         self.experiment, self.data, self.device = experiment, data, materials.device
         self.source = materials.source
         with_outliers = self.source is not None and experiment.outlier_selection == "distilled"
-        self.names = ("images",) * (experiment.selection == "distilled")
+        moved = experiment.selection == "distilled" and not materials.images_wait
+        self.names = ("images",) * moved
         self.names += ("outliers",) * with_outliers
         self.images = data.train.images.to(materials.device)
         labels = data.train.labels

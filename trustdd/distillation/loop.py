@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pandas as pd
@@ -34,7 +35,12 @@ SNAPSHOTS = (0.0, 0.125, 0.25, 0.5, 0.75)
 CHECKPOINT_SECONDS = 30.0
 
 
-def distill(experiment: Experiment, run: Run | None = None, progress: bool = True) -> DistilledSet:
+def distill(
+    experiment: Experiment,
+    run: Run | None = None,
+    progress: bool = True,
+    images_of: Run | None = None,
+) -> DistilledSet:
     """Distil a training set, and a set of outliers where the experiment asks for one.
 
     With a `run`, the result and its curves are stored there; a finished run is read, an
@@ -45,13 +51,15 @@ def distill(experiment: Experiment, run: Run | None = None, progress: bool = Tru
             ``outlier_selection="random"`` that of the outliers.
         run: where to store; its experiment must be this one.
         progress: show a bar with iteration, both losses and the time left.
+        images_of: a finished run of ordinary distillation whose images are this one's as well, see
+            `same_images`: only the outliers are distilled, and the result is the same to the byte.
 
     Returns:
         The distilled set, on the CPU, rounded as it is stored (`DistilledSet.rounded`).
 
     Raises:
         ValueError: the data is not there, a class has too few images, or the experiment takes
-            the full training set (there is nothing to distil).
+            the full training set (there is nothing to distil); `images_of` has other images.
         FloatingPointError: a loss is no longer finite; the last good checkpoint stays.
     """
     if experiment.selection == "full":
@@ -60,6 +68,13 @@ def distill(experiment: Experiment, run: Run | None = None, progress: bool = Tru
         raise BadInput(f"run of {run.experiment.key}; expected one of {experiment.key}")
     if run is not None and run.done("distill"):
         return load_distilled(run.path("distilled.safetensors"))
+    if images_of is not None:
+        ordinary = same_images(experiment)
+        if ordinary is None or images_of.experiment.key != ordinary.key:
+            raise BadInput(
+                f"images of {images_of.experiment.key} for {experiment.key}; expected those of "
+                f"{'no other run' if ordinary is None else ordinary.key}"
+            )
     begun = time.perf_counter()
     prepare_process()
     device = resolve_device(experiment.device)
@@ -68,13 +83,17 @@ def distill(experiment: Experiment, run: Run | None = None, progress: bool = Tru
     start = initial_set(experiment, data, source)
     state, before = _resume(experiment, run, start, device)
     total = _iterations(experiment)
+    if images_of is not None and experiment.outlier_selection == "random":
+        state.stand_still(total, _marks(total))
     if state.iteration < total:
         # built only now: a finished or random set needs no experts and no compiled code
         results = run.directory.parents[1] if run is not None else None
         objective = objective_class(experiment.method)(
-            Materials(experiment, data, source, device, results, progress)
+            Materials(experiment, data, source, device, results, progress, images_of is not None)
         )
         _loop(objective, state, experiment, run, total, progress, before, begun)
+    if images_of is not None:
+        before += _take_images(state, images_of)
     finished = (
         replace(
             start,
@@ -86,8 +105,39 @@ def distill(experiment: Experiment, run: Run | None = None, progress: bool = Tru
         .with_pictures(data)
     )
     if run is not None:
-        _store(run, start.rounded(), finished, state, before + time.perf_counter() - begun, device)
+        facts = {} if images_of is None else {"images_of": images_of.experiment.key}
+        seconds = before + time.perf_counter() - begun
+        _store(run, start.rounded(), finished, state, seconds, device, facts)
     return finished
+
+
+def same_images(experiment: Experiment) -> Experiment | None:
+    """Return the ordinary distillation whose images are an experiment's as well, if there is one.
+
+    Where images and outliers are distilled apart (`Objective.apart`), as in gradient matching with
+    one matching step a network, the published way at one image per class, outliers change nothing
+    about the images.
+    """
+    if experiment.outliers == "none" or experiment.selection != "distilled":
+        return None
+    if not objective_class(experiment.method).apart(experiment):
+        return None
+    return experiment.but(outliers="none")
+
+
+def _take_images(state: State, images_of: Run) -> float:
+    """Put a finished run's images into a state, and return the seconds that they took."""
+    state.images = load_distilled(images_of.path("distilled.safetensors")).images
+    losses = images_of.read_frame("curves.csv")["loss_in"]
+    state.losses = [
+        (float(of_images), of_outliers)
+        for of_images, (_, of_outliers) in zip(losses, state.losses, strict=True)
+    ]
+    for key, tensor in images_of.read_tensors("snapshots.safetensors").items():
+        _, iteration, name = key.split(".")
+        if name == "images":
+            state.snapshots[int(iteration)]["images"] = tensor
+    return float(images_of.manifest()["distill"]["seconds"])
 
 
 def _iterations(experiment: Experiment) -> int:
@@ -125,7 +175,7 @@ def _loop(
     before: float,
     begun: float,
 ) -> None:
-    marks = {round(share * total) for share in SNAPSHOTS}
+    marks = _marks(total)
     saved = time.perf_counter()
     bar = tqdm(
         total=total, initial=state.iteration, desc=experiment.key, disable=not progress, unit="it"
@@ -144,6 +194,11 @@ def _loop(
             if run is not None and time.perf_counter() - saved > CHECKPOINT_SECONDS:
                 save_checkpoint(run, state, before + time.perf_counter() - begun)
                 saved = time.perf_counter()
+
+
+def _marks(total: int) -> set[int]:
+    """Iterations before which a snapshot is kept."""
+    return {round(share * total) for share in SNAPSHOTS}
 
 
 def _check_finite(state: State, experiment: Experiment) -> None:
@@ -172,6 +227,7 @@ def _store(
     state: State,
     seconds: float,
     device: torch.device,
+    facts: Mapping[str, str],
 ) -> None:
     finished.save(run.path("distilled.safetensors"))
     start.save(run.path("initial.safetensors"))
@@ -186,7 +242,9 @@ def _store(
         metadata = {"iterations": json.dumps(sorted(state.snapshots))}
         run.write_tensors("snapshots.safetensors", snapshot_tensors(state.snapshots), metadata)
         files.append("snapshots.safetensors")
-    run.record("distill", files, seconds, device=device_name(device), **peak_memory(device))
+    run.record(
+        "distill", files, seconds, device=device_name(device), **facts, **peak_memory(device)
+    )
     run.path("checkpoint.safetensors").unlink(missing_ok=True)
 
 

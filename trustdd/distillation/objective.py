@@ -33,6 +33,7 @@ class Materials:
         results: the profile's folder of results, where runs share what is costly (experts);
             ``None`` is the folder of runs without a profile.
         progress: show bars.
+        images_wait: the images are not to be moved, since they are known from elsewhere.
     """
 
     experiment: Experiment
@@ -41,6 +42,7 @@ class Materials:
     device: torch.device
     results: Path | None = None
     progress: bool = False
+    images_wait: bool = False
 
     @property
     def shared(self) -> Path:
@@ -56,6 +58,13 @@ class Objective(Protocol):
 
     def __init__(self, materials: Materials) -> None:
         """Prepare what all iterations share."""
+
+    @staticmethod
+    def apart(experiment: Experiment) -> bool:
+        """Tell whether images and outliers are distilled without any effect on each other.
+
+        Then the images are those of ordinary distillation with the same seed, byte for byte.
+        """
 
     def step(self, state: State, iteration: int) -> tuple[float, float]:
         """Change `state` in place; return the losses of the InD and of the outlier part.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import torch
@@ -56,6 +58,14 @@ class State:
         }
         if self.student_lr is not None:
             self.snapshots[self.iteration]["student_lr"] = self.student_lr.detach().cpu().clone()
+
+    def stand_still(self, iterations: int, marks: Collection[int]) -> None:
+        """Let iterations pass in which nothing moves, with a snapshot before each of `marks`."""
+        while self.iteration < iterations:
+            if self.iteration in marks:
+                self.keep_snapshot()
+            self.losses.append((math.nan, math.nan))
+            self.iteration += 1
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything as named tensors."""

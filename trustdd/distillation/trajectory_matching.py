@@ -273,6 +273,11 @@ class TrajectoryMatching:
         classes = torch.arange(len(data.classes), device=materials.device)
         self.labels = classes.repeat_interleave(experiment.ipc)
 
+    @staticmethod
+    def apart(experiment: Experiment) -> bool:
+        """Never: a student trains on both."""
+        return False
+
     def step(self, state: State, iteration: int) -> tuple[float, float]:
         """One iteration; returns the loss, which InD images and outliers share, and NaN."""
         experiment = self.experiment
