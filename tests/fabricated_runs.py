@@ -51,7 +51,7 @@ settings:
     ood_limit: 60
     width: 16
     ood: [textures, gaussian, transposed_digits]
-    mtt: {experts: 2, max_start_epoch: 3, expert_epochs: 1}
+    mtt: {experts: 2, max_start_epoch: 3, expert_epochs: 2}
 groups:
   main: {dataset: digits, ipc: 2, outliers: [none, oe, poe], seed: [0, 1, 2]}
   random_outliers:

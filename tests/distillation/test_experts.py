@@ -29,7 +29,7 @@ from trustdd.students.training import build_network
 
 TINY = Experiment(
     dataset="digits", method="mtt", outliers="poe", ipc=1, seed=3, width=4, depth=2, experts=2,
-    max_start_epoch=2, expert_epochs=1, expert_lr=0.05, expert_batch=128, device="cpu",
+    max_start_epoch=2, expert_epochs=2, expert_lr=0.05, expert_batch=128, device="cpu",
     expert_augmentation=None,
 )  # fmt: skip
 EPOCHS = 3
@@ -61,6 +61,14 @@ def test_every_epoch_is_a_copy_of_its_own(trained: Experts) -> None:
         assert (parameters.diff(dim=0).norm(dim=1) > 0).all()
         assert torch.equal(expert.snapshot(2), parameters[2])
     assert not torch.equal(trained[0].snapshot(0), trained[1].snapshot(0))
+
+
+def test_experts_are_trained_as_far_as_any_segment_reads(trained: Experts) -> None:
+    # every start that can be drawn, and what lies behind it
+    for start_epoch in range(TINY.max_start_epoch):
+        trained.segment(0, start_epoch, TINY.expert_epochs)
+    with pytest.raises(ValueError, match="expected 0 to 3"):
+        trained.segment(0, TINY.max_start_epoch, TINY.expert_epochs)
 
 
 def test_segments_are_pairs_of_snapshots(trained: Experts) -> None:
@@ -176,6 +184,10 @@ def test_more_epochs_and_more_experts_add_to_what_is_stored(
     grown = train_experts(TINY, tmp_path, progress=False)
     assert file_bytes(grown) == file_bytes(trained)
     assert grown.verify() == []
+    # longer ones, stored by whoever needed them, serve as they are
+    longer = train_experts(TINY, tmp_path / "longer", progress=False, epochs=EPOCHS + 1)
+    lengths = [e.epochs for e in train_experts(TINY, longer.directory, progress=False)]
+    assert lengths == [EPOCHS + 1] * 2
     before = file_bytes(grown)
     fewer = train_experts(TINY.but(experts=1), tmp_path, progress=False, epochs=1)
     assert len(fewer) == 1
@@ -219,7 +231,7 @@ def test_the_key_covers_what_an_expert_depends_on(tmp_path: Path) -> None:
     key = experts_key(TINY)
     for change in (
         {"ipc": 5}, {"student_steps": 7}, {"iterations": 3}, {"experts": 9}, {"lr_images": 3.0},
-        {"expert_epochs": 2}, {"max_start_epoch": 4}, {"ood_limit": 10}, {"initial": "noise"},
+        {"expert_epochs": 3}, {"max_start_epoch": 4}, {"ood_limit": 10}, {"initial": "noise"},
     ):  # fmt: skip
         assert experts_key(TINY.but(**change)) == key, change
     for change in (

@@ -14,7 +14,7 @@ from trustdd.store.run import Run
 
 MTT = Experiment(
     dataset="digits", method="mtt", ipc=2, width=16, experts=2, max_start_epoch=3,
-    expert_epochs=1, device="cpu",
+    expert_epochs=2, device="cpu",
 )  # fmt: skip
 
 

@@ -65,7 +65,7 @@ def test_the_finding_on_experts_is_that_of_the_files(run: Run) -> None:
     curves = experts_of(run).curves()
     assert "**1 expert**" in text
     assert f"**{percent(curves['test_accuracy'].iloc[-1])} %**" in text
-    assert f"{TINY.max_start_epoch + TINY.expert_epochs + 1} snapshots" in text
+    assert f"{TINY.max_start_epoch + TINY.expert_epochs} snapshots" in text
 
 
 def test_the_finding_on_matching_is_a_distance_not_its_square(run: Run) -> None:

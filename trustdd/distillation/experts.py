@@ -65,8 +65,8 @@ def train_experts(
         experiment: the settings: `experts`, the fields of `EXPERT_FIELDS`, and `device`.
         directory: where to keep them, see `experts_directory`.
         progress: show a bar with loss, test accuracy and the time left.
-        epochs: epochs of each; by default ``max_start_epoch + expert_epochs``, all that
-            trajectory matching reads.
+        epochs: epochs of each; by default all that trajectory matching reads, see
+            `Experiment.expert_length`.
         data: the InD data where it is loaded already.
         source: the outliers where they are loaded already.
 
@@ -78,8 +78,7 @@ def train_experts(
         FloatingPointError: an expert's loss is no longer finite; its last epoch is kept.
     """
     directory = Path(directory)
-    length = experiment.max_start_epoch + experiment.expert_epochs
-    length = length if epochs is None else epochs
+    length = experiment.expert_length if epochs is None else epochs
     if length < 1:
         raise BadInput(f"epochs {epochs!r}; expected an integer ≥ 1")
     claim(directory, experiment)

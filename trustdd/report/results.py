@@ -168,7 +168,7 @@ def experts_of(run: Run) -> Experts:
     from trustdd.store.expert_store import Experts, experts_directory
 
     experiment, profile = run.experiment, profile_of([run])
-    wanted = experiment.max_start_epoch + experiment.expert_epochs
+    wanted = experiment.expert_length
     try:
         found = Experts(experts_directory(experiment, run.directory.parents[1]), experiment.experts)
         complete = all(expert.epochs >= wanted for expert in found)

@@ -278,6 +278,14 @@ class Experiment:
         """What the caller set; every other field follows from it."""
         return dict(self.__dict__["_asked"])
 
+    @property
+    def expert_length(self) -> int:
+        """Epochs of an expert that trajectory matching reads.
+
+        The last segment starts one epoch before `max_start_epoch`, and spans `expert_epochs`.
+        """
+        return self.max_start_epoch - 1 + self.expert_epochs
+
     # -- identity ---------------------------------------------------------------------------
 
     @property

@@ -110,7 +110,7 @@ def expected_hours(experiment: Experiment, speeds: Mapping[str, Any]) -> float |
     if experiment.method == "mtt":
         step = parts["trajectory step"] / STUDENT_STEPS * share
         seconds += iterations * experiment.student_steps * step
-        epochs = experiment.max_start_epoch + experiment.expert_epochs
+        epochs = experiment.expert_length
         epoch = parts["expert"] * TRAINING_IMAGES / EXPERT_IMAGES * (1 + beside)
         return (seconds + experiment.experts * epochs * epoch) / 3600
     real = experiment.real_batch / facts.real_batch

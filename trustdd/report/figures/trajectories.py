@@ -91,9 +91,8 @@ def expert_curves(runs: Sequence[Run]) -> pd.DataFrame:
     parts = []
     for run in runs:
         experiment = run.experiment
-        read = experiment.max_start_epoch + experiment.expert_epochs
         frame = experts_of(run).curves()
-        frame = frame[frame["epoch"] <= read]
+        frame = frame[frame["epoch"] <= experiment.expert_length]
         parts.append(frame.assign(outliers=experiment.outliers, seed=experiment.seed))
     joined = pd.concat(parts, ignore_index=True)
     front = ["outliers", "seed"]
