@@ -49,6 +49,7 @@ from trustdd.settings.experiment import PRECISIONS
 from trustdd.settings.randomness import stream
 from trustdd.students.descent import Descent
 from trustdd.students.fitting import fit
+from trustdd.students.recipe import Recipe
 
 Work = Callable[[], Any]
 #: who takes turns; `plain` is what the others are compared with
@@ -139,9 +140,7 @@ class Problem:
         self.draw = draw
         self.matching = {p: GroupedMatching(self.ours, "layerwise", p) for p in PRECISIONS}
         self.descents = {
-            (momentum, p): Descent(
-                self.ours, momentum=momentum, weight_decay=5e-4, outlier_weight=0.5, precision=p
-            )
+            (momentum, p): Descent(self.ours, self._recipe(1, momentum, p))
             for momentum in (0.0, 0.9)
             for p in PRECISIONS
         }
@@ -218,12 +217,17 @@ class Problem:
         self.reset()
         images, labels, outliers, _ = self._training(real)
         fit(
-            self.ours, images, labels, outliers, epochs=epochs, lr=0.01, momentum=momentum,
-            weight_decay=5e-4, batch=256, outlier_weight=0.5, generator=self.draw,
-            augmentation=None if real else self.setting.strategy, precision=precision,
-            descent=self.descents[momentum, precision],
+            self.ours, images, labels, outliers, self._recipe(epochs, momentum, precision, real),
+            self.draw, descent=self.descents[momentum, precision],
         )  # fmt: skip
         return ()
+
+    def _recipe(self, epochs: int, momentum: float, precision: str, real: bool = False) -> Recipe:
+        return Recipe(
+            epochs=epochs, lr=0.01, momentum=momentum, weight_decay=5e-4, batch=256,
+            outlier_weight=0.5, augmentation=None if real else self.setting.strategy,
+            precision=precision,
+        )  # fmt: skip
 
     def _training(self, real: bool) -> tuple[Tensor, Tensor, Tensor | None, plain.Augment]:
         if real:

@@ -19,6 +19,7 @@ from trustdd.networks.capture import Captured, Outputs
 from trustdd.settings.experiment import Experiment
 from trustdd.students.descent import Descent
 from trustdd.students.fitting import fit
+from trustdd.students.recipe import Recipe
 
 
 class Recorder:
@@ -97,10 +98,14 @@ def test_training_by_replay_is_training(name: str) -> None:
     """Batches of two sizes, outliers, momentum, and a learning rate that falls."""
     draw = torch.Generator().manual_seed(0)
     images, outliers = torch.randn(7, 1, 16, 16, generator=draw), torch.randn(4, 1, 16, 16)
+    recipe = Recipe(
+        epochs=6, lr=0.1, momentum=0.9, weight_decay=1e-3, batch=4, outlier_weight=0.5,
+        augmentation="flip_color", decay=True,
+    )  # fmt: skip
     found = []
     for replayed in (False, True):
         network = build(name, 1, 3, 16, 16, 2, torch.Generator().manual_seed(1))
-        descent = Descent(network, momentum=0.9, weight_decay=1e-3, outlier_weight=0.5)
+        descent = Descent(network, recipe)
         recorder = Recorder(
             lambda d=descent: [*d.parameters, *(b for b in d.buffers if b is not None)]
         )
@@ -108,9 +113,8 @@ def test_training_by_replay_is_training(name: str) -> None:
             descent.captured.recorder = recorder
         for _ in range(2):  # momentum starts anew
             fit(
-                network, images, torch.arange(7) % 3, outliers, epochs=6, lr=0.1, momentum=0.9,
-                weight_decay=1e-3, batch=4, outlier_weight=0.5, augmentation="flip_color",
-                generator=torch.Generator().manual_seed(2), decay=True, descent=descent,
+                network, images, torch.arange(7) % 3, outliers, recipe,
+                torch.Generator().manual_seed(2), descent=descent,
             )  # fmt: skip
         found.append([p.detach().clone() for p in network.parameters()])
     assert recorder.recorded >= 4 and recorder.replayed > 10

@@ -29,6 +29,7 @@ from trustdd.networks.architectures import NETWORKS
 from trustdd.settings.randomness import stream
 from trustdd.students.descent import Descent, JointDescent
 from trustdd.students.fitting import fit, fit_together
+from trustdd.students.recipe import Recipe
 
 SHAPE = (3, 16, 16)
 
@@ -67,8 +68,10 @@ def network(name: str = "convnet") -> torch.nn.Module:
         return NETWORKS[name](3, 4, 16, **sizes)
 
 
-def settings() -> dict:
-    return {"momentum": 0.9, "weight_decay": 1e-3, "outlier_weight": 0.5}
+RECIPE = Recipe(
+    epochs=2, lr=0.1, batch=4, momentum=0.9, weight_decay=1e-3, outlier_weight=0.5,
+    augmentation="color_crop_cutout_flip_scale_rotate", decay=True,
+)  # fmt: skip
 
 
 def test_reading_a_value_would_be_noticed(gpu: None) -> None:
@@ -99,9 +102,7 @@ def test_training(outliers: bool, gpu: None) -> None:
     loss = fit(
         network(), on_gpu(10, *SHAPE, kind=torch.uint8), on_gpu(10, kind=torch.int64),
         (lambda count, generator: on_gpu(count, *SHAPE)) if outliers else None,
-        epochs=2, lr=0.1, batch=4, augmentation="color_crop_cutout_flip_scale_rotate",
-        generator=torch.Generator().manual_seed(0), normalise=lambda images: images.float(),
-        decay=True, **settings(),
+        RECIPE, torch.Generator().manual_seed(0), normalise=lambda images: images.float(),
     )  # fmt: skip
     assert loss.device.type == "cuda"
 
@@ -110,20 +111,17 @@ def test_training_several_at_once(gpu: None) -> None:
     networks = [network() for _ in range(3)]
     sets = [on_gpu(6, *SHAPE) for _ in networks]
     labels = [on_gpu(6, kind=torch.int64) for _ in networks]
-    fit_together(
-        networks, sets, labels, sets, epochs=2, lr=0.1, batch=4, augmentation="flip_color",
-        generators=[stream(i, "together") for i in range(3)], decay=True, **settings(),
-    )  # fmt: skip
+    fit_together(networks, sets, labels, sets, RECIPE, [stream(i, "together") for i in range(3)])
 
 
 @pytest.mark.parametrize("name", ["convnet", "lenet"])
 def test_a_step(name: str, gpu: None) -> None:
-    descent = Descent(network(name), **settings())
+    descent = Descent(network(name), RECIPE)
     known, loss = descent.step(
         on_gpu(4, *SHAPE), on_gpu(4, kind=torch.int64), on_gpu(2, *SHAPE), 0.1
     )
     assert known.shape == (4, 4) and loss.shape == ()
-    joint = JointDescent([network(), network()], **settings())
+    joint = JointDescent([network(), network()], RECIPE)
     labels = on_gpu(4, 2, kind=torch.int64)
     known, loss = joint.step(on_gpu(4, 6, 16, 16), labels, on_gpu(2, 6, 16, 16), 0.1)
     assert known.shape == (4, 2, 4) and loss.shape == (2,)

@@ -15,7 +15,9 @@ from trustdd.networks.convnet import ConvNet
 from trustdd.networks.losses import uniform_cross_entropy
 from trustdd.settings.experiment import Experiment
 from trustdd.settings.randomness import stream
+from trustdd.students.descent import Descent
 from trustdd.students.fitting import fit, fit_together
+from trustdd.students.recipe import Recipe, expert_recipe, inner_recipe, student_recipe
 from trustdd.students.training import (
     _train_together,
     resolve_device,
@@ -30,11 +32,7 @@ SMALL = Experiment(
 )  # fmt: skip
 
 
-def plain_settings(**changes: object) -> dict:
-    return {
-        "epochs": 3, "lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4, "batch": 4,
-        "outlier_weight": 0.5, "augmentation": None, **changes,
-    }  # fmt: skip
+PLAIN = Recipe(epochs=3, lr=0.05, momentum=0.9, weight_decay=5e-4, batch=4, outlier_weight=0.5)
 
 
 def test_fit_is_the_plain_loop_written_out() -> None:
@@ -43,7 +41,7 @@ def test_fit_is_the_plain_loop_written_out() -> None:
     labels = torch.arange(10) % 3
     network, oracle = (ConvNet(1, 3, 8, width=4, depth=1) for _ in range(2))
     oracle.load_state_dict(network.state_dict())
-    fit(network, images, labels, outliers, generator=stream(0, "a"), decay=True, **plain_settings())
+    fit(network, images, labels, outliers, replace(PLAIN, decay=True), stream(0, "a"))
     optimiser = torch.optim.SGD(oracle.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
     generator = stream(0, "a")
     for epoch in range(3):
@@ -68,14 +66,77 @@ def test_training_in_bfloat16_is_near_and_not_the_same(name: str) -> None:
     trained = []
     for precision in ("float32", "bf16"):
         network = build(name, 1, 3, 16, 8, 2, torch.Generator().manual_seed(1))
-        settings = plain_settings(precision=precision)
-        fit(network, images, labels, None, generator=stream(0, "a"), **settings)
+        fit(network, images, labels, None, replace(PLAIN, precision=precision), stream(0, "a"))
         trained.append(torch.cat([p.detach().flatten() for p in network.parameters()]))
     start = build(name, 1, 3, 16, 8, 2, torch.Generator().manual_seed(1))
     begun = torch.cat([p.detach().flatten() for p in start.parameters()])
     way, other = (t - begun for t in trained)
     assert other.dtype == torch.float32 and not torch.equal(way, other)
     assert float(torch.cosine_similarity(way, other, dim=0)) > 0.98
+
+
+@pytest.mark.parametrize("name", ["convnet", "lenet"])
+def test_a_distribution_over_classes_is_a_label(name: str) -> None:
+    draw = torch.Generator().manual_seed(0)
+    images, outliers = torch.randn(10, 1, 16, 16, generator=draw), torch.randn(6, 1, 16, 16)
+    labels = torch.arange(10) % 3
+    sharp = torch.nn.functional.one_hot(labels, 3).float()
+    soft = torch.rand(10, 3, generator=draw).softmax(1)
+    trained = []
+    for targets in (labels, sharp, soft, soft.flip(1)):
+        network = build(name, 1, 3, 16, 8, 2, torch.Generator().manual_seed(1))
+        fit(network, images, targets, outliers, PLAIN, stream(0, "a"))
+        trained.append(torch.cat([p.detach().flatten() for p in network.parameters()]))
+    torch.testing.assert_close(trained[0], trained[1], rtol=1e-4, atol=1e-6)
+    assert not torch.allclose(trained[2], trained[3], atol=1e-3)
+    assert not torch.allclose(trained[0], trained[2], atol=1e-3)
+
+
+def test_a_descent_on_soft_labels_goes_down_their_cross_entropy() -> None:
+    network = build("convnet", 1, 3, 16, 8, 2, stream(0, "n"))
+    images, soft = torch.randn(5, 1, 16, 16), torch.rand(5, 3).softmax(1)
+    loss = -(soft * network(images).log_softmax(1)).sum(1).mean()
+    expected = torch.autograd.grad(loss, list(network.parameters()))
+    before = [p.detach().clone() for p in network.parameters()]
+    _, seen = Descent(network, Recipe(epochs=1, lr=0.1, batch=5)).step(images, soft, None, 0.1)
+    torch.testing.assert_close(seen, loss.detach())
+    for old, new, slope in zip(before, network.parameters(), expected, strict=True):
+        torch.testing.assert_close(new.detach(), old - 0.1 * slope, rtol=1e-4, atol=1e-6)
+
+
+def test_the_steps_of_another_recipe_or_network_are_refused() -> None:
+    images, labels = torch.randn(6, 1, 16, 16), torch.arange(6) % 3
+    network, other = (build("convnet", 1, 3, 16, 8, 2, stream(0, "n")) for _ in range(2))
+    descent = Descent(network, PLAIN)
+    longer = replace(PLAIN, epochs=1, lr=0.1, batch=2, augmentation="flip", decay=True)
+    fit(network, images, labels, None, longer, stream(0, "a"), descent=descent)
+    for change in ({"momentum": 0.0}, {"weight_decay": 0.0}, {"outlier_weight": 0.1},
+                   {"precision": "bf16"}):  # fmt: skip
+        recipe = replace(PLAIN, **change)
+        with pytest.raises(ValueError, match="expected this network's"):
+            fit(network, images, labels, None, recipe, stream(0, "a"), descent=descent)
+    with pytest.raises(ValueError, match="expected this network's"):
+        fit(other, images, labels, None, PLAIN, stream(0, "a"), descent=descent)
+
+
+def test_an_experiment_says_how_each_network_is_trained() -> None:
+    experiment = Experiment(
+        method="mtt", outliers="poe", outlier_weight=0.3, training_lr=0.2, training_momentum=0.7,
+        training_weight_decay=0.1, training_batch=9, training_epochs=8, lr_network=0.3,
+        network_batch=7, inner_loops=5, expert_lr=0.4, expert_batch=6, expert_augmentation="flip",
+        augmentation="crop", precision="bf16",
+    )  # fmt: skip
+    shared = {"outlier_weight": 0.3, "precision": "bf16"}
+    student = Recipe(
+        epochs=8, lr=0.2, batch=9, momentum=0.7, weight_decay=0.1, augmentation="crop",
+        decay=True, **shared,
+    )  # fmt: skip
+    assert student_recipe(experiment) == student
+    assert student_recipe(experiment, 0.05) == replace(student, lr=0.05)
+    inner = Recipe(epochs=5, lr=0.3, batch=7, augmentation="crop", **shared)
+    assert inner_recipe(experiment) == inner
+    expert = Recipe(epochs=1, lr=0.4, batch=6, augmentation="flip", **shared)
+    assert expert_recipe(experiment) == expert
 
 
 def test_outliers_make_a_student_less_sure_of_them() -> None:
@@ -152,14 +213,14 @@ def _several(count: int, with_outliers: bool) -> dict:
 
 @pytest.mark.parametrize("with_outliers", [True, False])
 def test_trained_together_they_are_what_they_are_alone(with_outliers: bool) -> None:
-    settings = plain_settings(augmentation="flip_color_crop", decay=True)
+    recipe = replace(PLAIN, augmentation="flip_color_crop", decay=True)
     together, alone = _several(7, with_outliers), _several(7, with_outliers)
-    fit_together(**together, **settings)
+    fit_together(**together, recipe=recipe)
     for i, network in enumerate(alone["networks"]):
         outliers = None if alone["outliers"] is None else alone["outliers"][i]
         fit(
             network, alone["images"][i], alone["labels"][i], outliers,
-            generator=alone["generators"][i], **settings,
+            recipe, alone["generators"][i],
         )  # fmt: skip
         for ours, theirs in zip(together["networks"][i].parameters(), network.parameters(),
                                 strict=True):  # fmt: skip
@@ -167,23 +228,22 @@ def test_trained_together_they_are_what_they_are_alone(with_outliers: bool) -> N
 
 
 def test_what_cannot_be_trained_together_is_refused() -> None:
-    settings = plain_settings()
     wrong = _several(5, False)
     wrong["images"][1] = wrong["images"][1][:4]
     with pytest.raises(ValueError, match="images of different shapes"):
-        fit_together(**wrong, **settings)
+        fit_together(**wrong, recipe=PLAIN)
     wrong = _several(5, False)
     wrong["networks"][2] = build("convnet", 1, 3, 16, 4, 2, stream(0, "n"))
     with pytest.raises(ValueError, match="networks of different shapes"):
-        fit_together(**wrong, **settings)
+        fit_together(**wrong, recipe=PLAIN)
     wrong = _several(5, False)
     wrong["networks"] = [build("mlp", 1, 3, 16, 8, 2, stream(0, "n")) for _ in range(3)]
     with pytest.raises(ValueError, match="no ConvNet"):
-        fit_together(**wrong, **settings)
+        fit_together(**wrong, recipe=PLAIN)
     wrong = _several(5, False)
     wrong["labels"].pop()
     with pytest.raises(ValueError, match="3 networks, 3 and 2 and 3 and 3 sets"):
-        fit_together(**wrong, **settings)
+        fit_together(**wrong, recipe=PLAIN)
 
 
 def test_students_of_several_sets_are_those_of_each(monkeypatch: pytest.MonkeyPatch) -> None:

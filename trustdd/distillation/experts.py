@@ -40,6 +40,7 @@ from trustdd.store.expert_store import (
 from trustdd.store.run import read_tensors, write_tensors
 from trustdd.students.descent import Descent
 from trustdd.students.fitting import fit
+from trustdd.students.recipe import expert_recipe
 from trustdd.students.training import build_network, resolve_device
 
 #: images a step when an expert is tested
@@ -135,10 +136,7 @@ class _Trainer:
         network = build_network(
             self.experiment, self.data.channels, len(self.data.classes), "expert", index
         ).to(self.device)
-        descent = Descent(
-            network, momentum=0.0, weight_decay=0.0,
-            outlier_weight=self.experiment.outlier_weight, precision=self.experiment.precision,
-        )  # fmt: skip
+        descent = Descent(network, expert_recipe(self.experiment))
         record, seconds = self._begin(network, final, partial)
         bar.update(len(record["train_loss"]))
         begun = time.perf_counter() - seconds
@@ -193,15 +191,8 @@ class _Trainer:
             self.images,
             self.labels,
             None if self.source is None else self.source.mixed,
-            epochs=1,
-            lr=experiment.expert_lr,
-            momentum=0.0,
-            weight_decay=0.0,
-            batch=experiment.expert_batch,
-            outlier_weight=experiment.outlier_weight,
-            augmentation=experiment.expert_augmentation,
-            precision=experiment.precision,
-            generator=stream(experiment.seed, "expert", index, "epoch", epoch),
+            descent.recipe,
+            stream(experiment.seed, "expert", index, "epoch", epoch),
             normalise=self.data.normalise,
             watch=watch,
             descent=descent,

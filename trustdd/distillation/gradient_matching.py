@@ -29,6 +29,7 @@ from trustdd.settings.randomness import stream
 from trustdd.settings.validation import check_choice
 from trustdd.students.descent import Descent
 from trustdd.students.fitting import fit
+from trustdd.students.recipe import inner_recipe
 from trustdd.students.training import build_network
 
 
@@ -269,10 +270,7 @@ class GradientMatching:
             assert isinstance(self.network, ConvNet)
             experiment = self.experiment
             self.matching = GroupedMatching(self.network, experiment.metric, experiment.precision)
-            self.descent = Descent(
-                self.network, momentum=0.0, weight_decay=0.0,
-                outlier_weight=experiment.outlier_weight, precision=experiment.precision,
-            )  # fmt: skip
+            self.descent = Descent(self.network, inner_recipe(experiment))
         else:
             with torch.no_grad():
                 for old, new in zip(self.network.parameters(), fresh.parameters(), strict=True):
@@ -297,14 +295,7 @@ class GradientMatching:
             state.images.detach(),
             self.labels,
             None if state.outliers is None else state.outliers.detach(),
-            epochs=experiment.inner_loops,
-            lr=experiment.lr_network,
-            momentum=0.0,
-            weight_decay=0.0,
-            batch=experiment.network_batch,
-            outlier_weight=experiment.outlier_weight,
-            augmentation=experiment.augmentation,
-            precision=experiment.precision,
-            generator=stream(experiment.seed, "inner loop", iteration, outer),
+            self.descent.recipe,
+            stream(experiment.seed, "inner loop", iteration, outer),
             descent=self.descent,
         )

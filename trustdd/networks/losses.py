@@ -36,7 +36,7 @@ def training_loss(
 
     Args:
         logits_in: of the InD images, ``[n, k]``.
-        labels: their classes, ``int64 [n]``.
+        labels: their classes, ``int64 [n]``, or distributions over classes, ``[n, k]``.
         logits_out: of the outliers, ``[m, k]`` with m ≥ 1, or ``None`` without outliers.
         outlier_weight: λ ≥ 0; 0.5 in Outlier Exposure and in TrustDD.
 

@@ -37,17 +37,19 @@ class SoftTargets:
         """Mean cross-entropy to labels, plus λ times the uniform one over the outliers behind.
 
         Args:
-            labels: ``int64 [n]``, or ``[n, s]`` of s networks.
+            labels: ``int64 [n]``, or ``[n, s]`` of s networks; or distributions over classes,
+                ``[n, k]`` or ``[n, s, k]``.
             classes: k.
             outliers: how many there are behind the images.
             outlier_weight: λ.
             dtype: of the distributions.
         """
-        known, others = len(labels), labels.shape[1:]
+        soft = labels if labels.is_floating_point() else F.one_hot(labels, classes)
+        known, others = len(soft), soft.shape[1:-1]
         targets = torch.full(
             (known + outliers, *others, classes), 1 / classes, dtype=dtype, device=labels.device
         )
-        targets[:known] = F.one_hot(labels, classes).to(dtype)
+        targets[:known] = soft.to(dtype)
         shape = (known + outliers, *[1] * len(others), 1)
         weights = torch.empty(shape, dtype=dtype, device=labels.device)
         weights[:known] = 1 / max(known, 1)

@@ -13,6 +13,7 @@ from trustdd.networks.capture import Captured
 from trustdd.networks.convnet import ConvNet
 from trustdd.networks.losses import training_loss
 from trustdd.networks.passes import Passes, SoftTargets
+from trustdd.students.recipe import Recipe
 
 
 class Descent:
@@ -21,30 +22,17 @@ class Descent:
     On a GPU a step is a CUDA graph from the second of its kind on (`trustdd.networks.capture`).
     """
 
-    def __init__(
-        self,
-        network: nn.Module,
-        *,
-        momentum: float,
-        weight_decay: float,
-        outlier_weight: float,
-        precision: str = "float32",
-    ) -> None:
+    def __init__(self, network: nn.Module, recipe: Recipe) -> None:
         """Take the network's parameters as they are; they change in place.
 
         Args:
             network: what is trained.
-            momentum: SGD momentum.
-            weight_decay: SGD weight decay.
-            outlier_weight: λ ≥ 0.
-            precision: see `trustdd.students.fitting.fit`.
+            recipe: of it, a step looks at momentum, weight decay, λ and precision.
         """
         self.parameters: list[Tensor] = list(network.parameters())
         self.device = self.parameters[0].device
-        self.momentum, self.weight_decay = momentum, weight_decay
-        self.outlier_weight = outlier_weight
-        self.network, self.precision = network, precision
-        self.passes = Passes(network, precision) if Passes.supports(network) else None
+        self.network, self.recipe = network, recipe
+        self.passes = Passes(network, recipe.precision) if Passes.supports(network) else None
         self.buffers: list[Tensor | None] = [None] * len(self.parameters)
         self.captured = Captured(self._step)
 
@@ -61,7 +49,7 @@ class Descent:
 
         Args:
             images: ``[n, c, h, w]``, normalised.
-            labels: ``int64 [n]``.
+            labels: ``int64 [n]``, or distributions ``[n, k]``.
             outliers: ``[m, c, h, w]`` or ``None``.
             lr: learning rate.
 
@@ -84,8 +72,8 @@ class Descent:
                 gradients,
                 self.buffers,
                 lr=options["lr"],
-                momentum=self.momentum,
-                weight_decay=self.weight_decay,
+                momentum=self.recipe.momentum,
+                weight_decay=self.recipe.weight_decay,
                 dampening=0.0,
                 nesterov=False,
                 maximize=False,
@@ -95,17 +83,17 @@ class Descent:
 
     def _gradients(self, batch: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
         """InD logits, the loss, and its gradients at the parameters as they are."""
-        count = len(labels)
+        count, weight = len(labels), self.recipe.outlier_weight
         if self.passes is not None:
             classes = self.parameters[-1].shape[-1]
-            loss = SoftTargets.of(labels, classes, len(batch) - count, self.outlier_weight)
+            loss = SoftTargets.of(labels, classes, len(batch) - count, weight)
             logits, gradients = self.passes.gradients(self.parameters, batch, loss)
             return logits[:count], loss.loss(logits), gradients
-        low = self.precision == "bf16"
+        low = self.recipe.precision == "bf16"
         with torch.autocast(batch.device.type, torch.bfloat16, enabled=low):
             logits = self.network(batch).float()
         known, unknown = logits[:count], logits[count:]
-        total = training_loss(known, labels, unknown if len(unknown) else None, self.outlier_weight)
+        total = training_loss(known, labels, unknown if len(unknown) else None, weight)
         gradients = list(torch.autograd.grad(total, self.parameters))
         return known.detach(), total.detach(), gradients
 
@@ -113,16 +101,16 @@ class Descent:
 class JointDescent(Descent):
     """Several ConvNets of one architecture, each on images of its own, as one of many channels."""
 
-    def __init__(self, networks: Sequence[ConvNet], **settings: Any) -> None:
+    def __init__(self, networks: Sequence[ConvNet], recipe: Recipe) -> None:
         """Copy the networks' parameters; `finish` writes them back.
 
         Args:
             networks: of one architecture, on one device.
-            settings: as for `Descent`.
+            recipe: as for `Descent`.
         """
-        super().__init__(networks[0], **settings)
+        super().__init__(networks[0], recipe)
         self.networks = networks
-        self.passes = Passes(networks[0], self.precision, len(networks))
+        self.passes = Passes(networks[0], recipe.precision, len(networks))
         each = zip(*(network.parameters() for network in networks), strict=True)
         last = len(self.parameters) - 2
         self.parameters = [

@@ -15,6 +15,7 @@ from trustdd.networks.memory import move
 from trustdd.networks.passes import Passes
 from trustdd.settings.errors import BadInput
 from trustdd.students.descent import Descent, JointDescent
+from trustdd.students.recipe import Recipe
 
 
 def fit(
@@ -22,18 +23,10 @@ def fit(
     images: Tensor,
     labels: Tensor,
     outliers: Tensor | Callable[[int, torch.Generator], Tensor] | None,
-    *,
-    epochs: int,
-    lr: float,
-    momentum: float,
-    weight_decay: float,
-    batch: int,
-    outlier_weight: float,
-    augmentation: str | None,
+    recipe: Recipe,
     generator: torch.Generator,
-    precision: str = "float32",
+    *,
     normalise: Callable[[Tensor], Tensor] | None = None,
-    decay: bool = False,
     progress: tqdm | None = None,
     watch: Callable[[Tensor, Tensor, Tensor], None] | None = None,
     descent: Descent | None = None,
@@ -47,43 +40,32 @@ def fit(
     Args:
         network: trained in place; its parameters' device is used.
         images: ``[n, c, h, w]``, normalised floats, or whatever `normalise` takes (uint8).
-        labels: ``int64 [n]``.
-        outliers: the same for outliers; or a function ``(count, generator) → images`` that
-            draws them anew for every step; or ``None``.
-        epochs: passes over the images.
-        lr: learning rate.
-        momentum: SGD momentum.
-        weight_decay: SGD weight decay.
-        batch: images a step.
-        outlier_weight: λ ≥ 0.
-        augmentation: strategy drawn anew for every batch, an operation a batch and its
-            parameters an image; ``None`` for none.
+        labels: ``int64 [n]``, or a distribution over classes an image, ``[n, k]``.
+        outliers: the same as `images` for outliers; or a function ``(count, generator) → images``
+            that draws them anew for every step; or ``None``.
+        recipe: epochs, learning rate and so on.
         generator: a CPU generator: batches and augmentation.
-        precision: ``"float32"``, or ``"bf16"`` for convolutions and activations in bfloat16;
-            parameters and their updates stay in float32.
         normalise: applied to each batch, e.g. for uint8 images.
-        decay: ×0.1 on the learning rate after half of the epochs.
         progress: a bar to advance by one an epoch, showing the loss.
         watch: called after every step with its InD logits, their labels, and the loss; the next
             step may overwrite them.
-        descent: the steps of this very network under these settings, from an earlier call.
+        descent: of this network, and steps like the recipe's, from an earlier call.
 
     Returns:
         The last step's loss, a scalar on the network's device.
+
+    Raises:
+        ValueError: `descent` is of another network or takes other steps.
     """
     network.train()
     if descent is None:
-        descent = Descent(
-            network,
-            momentum=momentum,
-            weight_decay=weight_decay,
-            outlier_weight=outlier_weight,
-            precision=precision,
-        )
+        descent = Descent(network, recipe)
+    elif descent.network is not network or not descent.recipe.steps_like(recipe):
+        raise BadInput(f"a descent by {descent.recipe}; expected this network's, by {recipe}")
     descent.begin()
-    batches = _Batches(images, labels, outliers, batch, augmentation, normalise, descent.device)
+    batches = _Batches(images, labels, outliers, recipe, normalise, descent.device)
     loss = torch.zeros(())
-    for rate in _rates(lr, epochs, decay):
+    for rate in recipe.rates():
         for inputs, targets, unknown in batches.epoch(generator):
             known, loss = descent.step(inputs, targets, unknown, rate)
             if watch is not None:
@@ -97,17 +79,9 @@ def fit_together(
     images: Sequence[Tensor],
     labels: Sequence[Tensor],
     outliers: Sequence[Tensor] | None,
-    *,
-    epochs: int,
-    lr: float,
-    momentum: float,
-    weight_decay: float,
-    batch: int,
-    outlier_weight: float,
-    augmentation: str | None,
+    recipe: Recipe,
     generators: Sequence[torch.Generator],
-    precision: str = "float32",
-    decay: bool = False,
+    *,
     progress: tqdm | None = None,
 ) -> None:
     """Train several ConvNets of one architecture at once: each as `fit` would, but for rounding.
@@ -121,16 +95,8 @@ def fit_together(
         images: of each, equally many, as for `fit`.
         labels: of each.
         outliers: of each, equally many, or ``None`` for all.
-        epochs: as for `fit`, like all that follows.
-        lr: learning rate.
-        momentum: SGD momentum.
-        weight_decay: SGD weight decay.
-        batch: images a step and network.
-        outlier_weight: λ ≥ 0.
-        augmentation: strategy, drawn anew for every batch and network.
+        recipe: of all.
         generators: of each network's batches and augmentation.
-        precision: ``"float32"`` or ``"bf16"``.
-        decay: ×0.1 on the learning rate after half of the epochs.
         progress: a bar to advance by one an epoch.
 
     Raises:
@@ -138,18 +104,12 @@ def fit_together(
     """
     beside: Sequence[Tensor | None] = [None] * len(networks) if outliers is None else outliers
     _check_alike(networks, images, labels, beside, generators)
-    joint = JointDescent(
-        networks,
-        momentum=momentum,
-        weight_decay=weight_decay,
-        outlier_weight=outlier_weight,
-        precision=precision,
-    )
+    joint = JointDescent(networks, recipe)
     batches = [
-        _Batches(own, of, others, batch, augmentation, None, joint.device)
+        _Batches(own, of, others, recipe, None, joint.device)
         for own, of, others in zip(images, labels, beside, strict=True)
     ]
-    for rate in _rates(lr, epochs, decay):
+    for rate in recipe.rates():
         epochs_of_each = [
             own.epoch(generator) for own, generator in zip(batches, generators, strict=True)
         ]
@@ -160,11 +120,6 @@ def fit_together(
             _, loss = joint.step(torch.cat(inputs, 1), torch.stack(targets, 1), together, rate)
         _show(progress, loss.mean())
     joint.finish()
-
-
-def _rates(lr: float, epochs: int, decay: bool) -> list[float]:
-    """Each epoch's learning rate: with `decay`, ×0.1 after half of them."""
-    return [lr * 0.1 if decay and epoch > epochs // 2 else lr for epoch in range(epochs)]
 
 
 def _check_alike(networks: Sequence[nn.Module], *of_each: Sequence[object]) -> None:
@@ -190,20 +145,20 @@ class _Batches:
     images: Tensor
     labels: Tensor
     outliers: Tensor | Callable[[int, torch.Generator], Tensor] | None
-    batch: int
-    augmentation: str | None
+    recipe: Recipe
     normalise: Callable[[Tensor], Tensor] | None
     device: torch.device
 
     def epoch(self, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
         """Go once over the set, and once over its outliers where they are a tensor."""
-        steps = -(-len(self.images) // self.batch)
+        strategy = self.recipe.augmentation
+        steps = -(-len(self.images) // self.recipe.batch)
         order = torch.randperm(len(self.images), generator=generator).tensor_split(steps)
         beside: tuple[Tensor, ...] = ()
         if isinstance(self.outliers, Tensor):
             beside = torch.randperm(len(self.outliers), generator=generator).tensor_split(steps)
         for step, chosen in enumerate(order):
-            inputs = augment(self._chosen(self.images, chosen), self.augmentation, generator)
+            inputs = augment(self._chosen(self.images, chosen), strategy, generator)
             targets = self.labels[move(chosen, self.labels.device)].to(self.device)
             unknown = None
             if isinstance(self.outliers, Tensor):
@@ -211,7 +166,7 @@ class _Batches:
             elif self.outliers is not None:
                 unknown = self._prepared(self.outliers(len(chosen), generator))
             if unknown is not None:
-                unknown = augment(unknown, self.augmentation, generator)
+                unknown = augment(unknown, strategy, generator)
             yield inputs, targets, unknown
 
     def _chosen(self, images: Tensor, chosen: Tensor) -> Tensor:

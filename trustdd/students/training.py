@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from trustdd.settings.errors import BadInput
 from trustdd.settings.experiment import Experiment
 from trustdd.settings.randomness import stream
 from trustdd.students.fitting import fit, fit_together
+from trustdd.students.recipe import student_recipe
 
 if TYPE_CHECKING:
     from trustdd.data.distilled_set import DistilledSet
@@ -89,7 +90,7 @@ def train_student(
         None if distilled.outliers is None else distilled.outliers.to(device),
         channels=distilled.images.shape[1],
         classes=distilled.classes,
-        lr=distilled.student_lr,
+        student_lr=distilled.student_lr,
         bar=tqdm(total=experiment.training_epochs, desc="student", disable=not progress),
     )
 
@@ -128,7 +129,6 @@ def _train_together(
     device: torch.device,
     progress: bool,
 ) -> list[nn.Module]:
-    lr = distilled[0].student_lr
     channels, classes = distilled[0].images.shape[1], distilled[0].classes
     students = []
     for _ in distilled:
@@ -141,10 +141,9 @@ def _train_together(
             [own.images.to(device) for own in distilled],
             [own.labels.to(device) for own in distilled],
             outliers,
-            lr=experiment.training_lr if lr is None else lr,
-            generators=[_draws(experiment, "convnet") for _ in distilled],
+            student_recipe(experiment, distilled[0].student_lr),
+            [_draws(experiment, "convnet") for _ in distilled],
             progress=bar,
-            **_settings(experiment),
         )
     return [student.eval() for student in students]
 
@@ -195,7 +194,7 @@ def _train(
     channels: int,
     classes: int,
     bar: tqdm,
-    lr: float | None = None,
+    student_lr: float | None = None,
     normalise: Callable[[Tensor], Tensor] | None = None,
 ) -> nn.Module:
     """Train a fresh network as an experiment's students are, on whatever images and outliers."""
@@ -208,28 +207,13 @@ def _train(
             images,
             labels,
             outliers,
-            lr=experiment.training_lr if lr is None else lr,
-            generator=_draws(experiment, network),
+            student_recipe(experiment, student_lr),
+            _draws(experiment, network),
             normalise=normalise,
             progress=bar,
-            **_settings(experiment),
         )
     return student.eval()
 
 
 def _draws(experiment: Experiment, network: str) -> torch.Generator:
     return stream(experiment.seed, "student training", network)
-
-
-def _settings(experiment: Experiment) -> dict[str, Any]:
-    """How an experiment's students are trained, for `fit` and `fit_together`."""
-    return {
-        "epochs": experiment.training_epochs,
-        "momentum": experiment.training_momentum,
-        "weight_decay": experiment.training_weight_decay,
-        "batch": experiment.training_batch,
-        "outlier_weight": experiment.outlier_weight,
-        "augmentation": experiment.augmentation,
-        "precision": experiment.precision,
-        "decay": True,
-    }
