@@ -39,6 +39,6 @@ def confidence_of(logits: np.ndarray, score: str = "msp") -> np.ndarray:
         ValueError: the score needs more than logits.
     """
     if score not in FROM_LOGITS:
-        raise ValueError(f"score '{score}' is not read off logits; "
+        raise BadInput(f"score '{score}' is not read off logits; "
                          f"expected one of {', '.join(FROM_LOGITS)}")  # fmt: skip
     return FROM_LOGITS[score](logits)
