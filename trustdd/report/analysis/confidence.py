@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from trustdd.settings.errors import BadInput
+
 
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Return class probabilities in double precision, ``[n, k] → [n, k]``; rows sum to 1."""
