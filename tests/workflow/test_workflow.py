@@ -18,7 +18,8 @@ import pytest
 from trustdd.notebooks import book_source
 from trustdd.pipeline import completion
 from trustdd.pipeline.completion import published_runs
-from trustdd.settings.experiment import METHODS, Experiment
+from trustdd.settings.defaults import METHODS
+from trustdd.settings.experiment import Experiment
 from trustdd.store import source_hash
 from trustdd.store.profiles import load_profile
 from trustdd.store.run import Run
@@ -64,9 +65,8 @@ def test_an_import_that_is_not_taken_does_not_count() -> None:
     assert "trustdd.data.corruptions" in modules(outliers="poe")
     assert "trustdd.data.corruptions" not in modules(outliers="oe")
     for method, own in METHODS.items():
-        objectives = {other.split(":")[0] for other in METHODS.values()}
-        found = {f"trustdd.distillation.{name}" for name in objectives} & modules(method=method)
-        assert found == {f"trustdd.distillation.{own.split(':')[0]}"}, method
+        found = {other.module for other in METHODS.values()} & modules(method=method)
+        assert found == {own.module}, method
 
 
 def test_the_hash_is_of_the_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

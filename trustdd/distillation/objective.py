@@ -1,6 +1,6 @@
 """What a way to distil is asked for: one iteration of the outer loop.
 
-A method is one file here and one line in ``trustdd.settings.experiment.METHODS``, which names the
+A method is one file here and one line in ``trustdd.settings.defaults.METHODS``, which names the
 class that does an iteration. It is imported only where that method distils.
 """
 
@@ -16,7 +16,8 @@ import torch
 from trustdd.data.inliers import InlierData
 from trustdd.data.outliers import OutlierSource
 from trustdd.distillation.state import State
-from trustdd.settings.experiment import METHODS, Experiment
+from trustdd.settings.defaults import METHODS
+from trustdd.settings.experiment import Experiment
 from trustdd.settings.validation import check_choice
 from trustdd.store.run import results_root
 
@@ -81,5 +82,5 @@ def objective_class(method: str) -> type[Objective]:
         ValueError: unknown method.
     """
     check_choice("method", method, tuple(METHODS))
-    module, name = METHODS[method].split(":")
-    return getattr(importlib.import_module(f"trustdd.distillation.{module}"), name)
+    chosen = METHODS[method]
+    return getattr(importlib.import_module(chosen.module), chosen.objective.split(":")[1])

@@ -8,7 +8,8 @@ import os
 import subprocess
 from collections.abc import Iterator, Sequence
 
-from trustdd.settings.experiment import METHODS, Experiment
+from trustdd.settings.defaults import METHODS
+from trustdd.settings.experiment import Experiment
 from trustdd.store.profiles import Profile
 from trustdd.store.run import Run, results_root, write_json, write_text
 from trustdd.store.source_hash import source_hash
@@ -41,7 +42,7 @@ def stage_source(stage: str, experiment: Experiment) -> str:
     modules = SOURCES[check_stage(stage)]
     if stage == "distill":
         # imported by its name, since every method has its own
-        modules += (f"trustdd.distillation.{METHODS[experiment.method].split(':')[0]}",)
+        modules += (METHODS[experiment.method].module,)
     return source_hash(modules, without, alone)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from trustdd.settings.experiment import METHODS as KNOWN_METHODS
+from trustdd.settings.defaults import METHODS as KNOWN_METHODS
 from trustdd.settings.experiment import Experiment
 
 #: outlier modes; ``none`` is ordinary dataset distillation (DD)

@@ -17,6 +17,36 @@ CIFAR_SUITE = ("textures", "svhn", "lsun_r", "isun", "places365")
 
 
 @dataclass(frozen=True)
+class Method:
+    """A way to distil, and what it is published with.
+
+    Attributes:
+        objective: file and class in ``trustdd.distillation`` that do an iteration.
+        iterations: outer iterations.
+        lr_images: learning rate of the synthetic images; ``None`` where it depends on the dataset
+            and the IPC, see `TRAJECTORY_SETTINGS`.
+        augmented: whether images are augmented while they are distilled.
+    """
+
+    objective: str
+    iterations: int
+    lr_images: float | None
+    augmented: bool = True
+
+    @property
+    def module(self) -> str:
+        """The module that does what other methods do not need."""
+        return f"trustdd.distillation.{self.objective.split(':')[0]}"
+
+
+METHODS: dict[str, Method] = {
+    "dc": Method("gradient_matching:GradientMatching", 1000, 0.1, augmented=False),
+    "dsa": Method("gradient_matching:GradientMatching", 1000, 0.1),
+    "mtt": Method("trajectory_matching:TrajectoryMatching", 5000, None),
+}
+
+
+@dataclass(frozen=True)
 class DatasetDefaults:
     """Facts about one InD dataset.
 

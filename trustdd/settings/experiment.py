@@ -20,6 +20,7 @@ from typing import Any
 
 from trustdd.settings.defaults import (
     DATASETS,
+    METHODS,
     dataset_defaults,
     matching_loops,
     training_epochs,
@@ -29,12 +30,6 @@ from trustdd.settings.errors import BadInput
 from trustdd.settings.setting import Rule, Setting, choice, flag, names, number, setting, whole
 from trustdd.settings.validation import check_choice, check_path, check_text
 
-#: ways to distil → file and class in ``trustdd.distillation`` that do an iteration
-METHODS = {
-    "dc": "gradient_matching:GradientMatching",
-    "dsa": "gradient_matching:GradientMatching",
-    "mtt": "trajectory_matching:TrajectoryMatching",
-}
 PRECISIONS = ("float32", "bf16")
 OUTLIERS = ("none", "oe", "poe")
 SELECTIONS = ("distilled", "random", "full")
@@ -59,14 +54,9 @@ def _trajectory(name: str) -> Rule:
     return lambda e: trajectory_settings(e.dataset, e.ipc)[name]
 
 
-def _matched(by_trajectories: Any, by_gradients: Any) -> Rule:
-    """A default that the method decides, each side a value or a rule."""
-
-    def rule(experiment: Experiment) -> Any:
-        side = by_trajectories if experiment.method == "mtt" else by_gradients
-        return side(experiment) if callable(side) else side
-
-    return rule
+def _lr_images(experiment: Experiment) -> float:
+    published = METHODS[experiment.method].lr_images
+    return _trajectory("lr_images")(experiment) if published is None else published
 
 
 def _blocks(experiment: Experiment) -> int:
@@ -185,17 +175,17 @@ class Experiment:
     )
     outlier_weight: float = number(0.5)
     initial: str = choice("real", ("real", "noise"))
-    iterations: int = whole(_matched(5000, 1000), low=0)
+    iterations: int = whole(lambda e: METHODS[e.method].iterations, low=0)
     outer_loops: int = whole(lambda e: matching_loops(e.ipc)[0], low=1)
     inner_loops: int = whole(lambda e: matching_loops(e.ipc)[1], low=0)
     real_batch: int = whole(_facts("real_batch"), low=1)
     metric: str = choice("layerwise", METRICS)
     augmentation: str | None = setting(
-        lambda e: None if e.method == "dc" else _facts("augmentation")(e),
+        lambda e: _facts("augmentation")(e) if METHODS[e.method].augmented else None,
         _check_strategy,
         unset="auto",
     )
-    lr_images: float = number(_matched(_trajectory("lr_images"), 0.1), positive=True)
+    lr_images: float = number(_lr_images, positive=True)
     momentum_images: float = number(0.5, below=1.0)
     lr_outliers: float = number(lambda e: e.lr_images)
     lr_network: float = number(0.01, positive=True)

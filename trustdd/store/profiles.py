@@ -23,8 +23,9 @@ from typing import Any
 
 import yaml
 
+from trustdd.settings.defaults import METHODS
 from trustdd.settings.errors import BadInput
-from trustdd.settings.experiment import METHODS, SCORE_NAMES, Experiment
+from trustdd.settings.experiment import SCORE_NAMES, Experiment
 from trustdd.settings.validation import check_choice, check_names
 from trustdd.store.run import project_root
 
