@@ -28,9 +28,9 @@ from trustdd.store.expert_store import (
     read_manifest,
     record_expert,
 )
+from trustdd.store.files import write_tensors
 from trustdd.store.profiles import Profile, load_profile
-from trustdd.store.run import Run, write_tensors
-from trustdd.store.stages import stage_settings
+from trustdd.store.run import Run
 from trustdd.students.detection import Evaluation, report, sample_place
 
 #: how far the true class stands out in a student's logits, by where its images come from
@@ -100,28 +100,29 @@ def fabricate_run(experiment: Experiment, run: Run) -> Run:
     if experiment.method == "mtt":
         fabricate_experts(experiment, run.directory.parents[1])
     evaluation = _evaluation(experiment, generator)
-    run.write_tensors("logits.safetensors", evaluation.tensors())
-    run.write_tensors("features.safetensors", evaluation.feature_tensors())
-    run.write_tensors(
+    part = run.part("evaluate")
+    part.write_tensors("logits.safetensors", evaluation.tensors())
+    part.write_tensors("features.safetensors", evaluation.feature_tensors())
+    part.write_tensors(
         "samples.safetensors",
         evaluation.sample_tensors(),
         {"classes": json.dumps([str(n) for n in range(CLASSES)])},
     )
-    run.write_frame("report.csv", report(evaluation))
-    _further_reports(run, generator)
-    settings = stage_settings("evaluate", experiment)
-    files = ["logits.safetensors", "features.safetensors", "report.csv", "detectors.csv"]
-    files += ["transfer.csv", "snapshots.csv", "samples.safetensors"]
+    frame = report(evaluation)
+    part.write_frame("report.csv", frame)
+    files = ["logits.safetensors", "features.safetensors", "report.csv", "samples.safetensors"]
     training = 40.0 if experiment.selection == "full" else 3.0
     run.record(
         "evaluate", files, training + 2.0, training_seconds=training, device="cpu, 1 threads",
-        settings=settings, peak_memory_mib=600, training_images=1437,
+        peak_memory_mib=600, training_images=1437,
     )  # fmt: skip
+    _further_reports(run, frame, generator)
     # a fixed past: provenance must come from the manifest, not from the day of the test
-    manifest = run.manifest()
-    for stage in manifest.values():
-        stage |= {"date": "2024-02-29", "commit": "0123456789ab"}
-    run.path("manifest.json").write_text(json.dumps(manifest))
+    for folder in (run, *run.parts()):
+        manifest = folder.manifest()
+        for stage in manifest.values():
+            stage |= {"date": "2024-02-29", "commit": "0123456789ab"}
+        (folder.directory / "manifest.json").write_text(json.dumps(manifest))
     return run
 
 
@@ -234,9 +235,8 @@ def _evaluation(experiment: Experiment, generator: np.random.Generator) -> Evalu
     )  # fmt: skip
 
 
-def _further_reports(run: Run, generator: np.random.Generator) -> None:
+def _further_reports(run: Run, frame: pd.DataFrame, generator: np.random.Generator) -> None:
     """Reports of students and scores that do not exist, each a shift of the run's own report."""
-    frame = run.read_frame("report.csv")
     msp = frame[frame["score"] == "msp"]
     snapshots = [
         _shifted(frame, -0.15 * (1 - step / 20), generator).assign(iteration=step)
@@ -250,10 +250,12 @@ def _further_reports(run: Run, generator: np.random.Generator) -> None:
         _shifted(frame, -0.04 * place, generator).assign(network=name)
         for place, name in enumerate(NETWORKS)
     ]
-    for name, parts in (
-        ("snapshots.csv", snapshots), ("detectors.csv", detectors), ("transfer.csv", transfer),
+    for stage, name, parts in (
+        ("course", "snapshots.csv", snapshots), ("detectors", "detectors.csv", detectors),
+        ("transfer", "transfer.csv", transfer),
     ):  # fmt: skip
-        run.write_frame(name, pd.concat(parts, ignore_index=True))
+        run.part(stage).write_frame(name, pd.concat(parts, ignore_index=True))
+        run.record(stage, [name], 0.0, device="cpu, 1 threads")
 
 
 def _shifted(frame: pd.DataFrame, by: float, generator: np.random.Generator) -> pd.DataFrame:

@@ -14,8 +14,9 @@ import yaml
 
 from trustdd.pipeline.completion import stage_source
 from trustdd.settings.experiment import Experiment
+from trustdd.store.files import results_root
 from trustdd.store.profiles import Profile
-from trustdd.store.run import Run, results_root
+from trustdd.store.run import Run
 from trustdd.store.source_hash import defining_module, source_hash
 from trustdd.store.stages import FURTHER_STAGES, finished
 

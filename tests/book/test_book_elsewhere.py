@@ -8,6 +8,7 @@ import re
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from small_book import RECORD, SVG, Book
 
@@ -182,10 +183,12 @@ def test_a_status_counts_what_is_finished(tmp_path: Path, monkeypatch: pytest.Mo
 
     run = Run.of(profile.group("main")[0], profile.name)
     run.directory.mkdir(parents=True)
-    run.path("report.csv").write_text("ood,score,auroc,accuracy\na,msp,0.9,0.5\na,energy,0.1,0.5\n")
     run.record("distill", [], 3600.0)
-    settings = {name: run.experiment.to_dict()[name] for name in ("ood", "ood_limit")}
-    run.record("evaluate", ["report.csv"], 1800.0, settings=settings)
+    frame = pd.DataFrame(
+        {"ood": "mnist", "score": ["msp", "energy"], "auroc": [0.9, 0.1], "accuracy": 0.5}
+    )
+    run.part("evaluate").write_frame("report.csv", frame)
+    run.record("evaluate", ["report.csv"], 1800.0)
     first = status(profile, tmp_path)["settings"][0]
     assert (first["done"], first["accuracy"], first["auroc"]) == (1, [0.5], [0.9])
     assert first["hours"] == pytest.approx(1.5)

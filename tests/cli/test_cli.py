@@ -190,15 +190,16 @@ def test_list_as_json(project: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 def test_verify_names_what_is_damaged(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = Run.of(Experiment(), "quick")
-    run.write_frame("report.csv", pd.DataFrame({"auroc": [0.5]}))
     run.write_frame("curves.csv", pd.DataFrame({"iteration": [1]}))
-    run.record("evaluate", ["report.csv", "curves.csv"], 1.0)
+    run.record("distill", ["curves.csv"], 1.0)
+    run.part("evaluate").write_frame("report.csv", pd.DataFrame({"auroc": [0.5]}))
+    run.record("evaluate", ["report.csv"], 1.0)
     figure = project / "results" / "quick" / "figures" / "fig02.json"
     figure.parent.mkdir()
     figure.with_suffix(".svg").write_text("<svg/>")
     digest = "0" * 64
     figure.write_text(json.dumps({"files": {"fig02.svg": digest, "fig02.pdf": digest}}))
-    from trustdd.store.run import sha256
+    from trustdd.store.files import sha256
 
     good = {"files": {"fig02.svg": sha256(figure.with_suffix(".svg"))}}
     figure.with_name("fig03.json").write_text(json.dumps(good))

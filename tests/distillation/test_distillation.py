@@ -20,7 +20,8 @@ from trustdd.distillation.loop import distill
 from trustdd.distillation.state import State
 from trustdd.networks.native.library import library
 from trustdd.settings.experiment import Experiment
-from trustdd.store.run import Run, sha256
+from trustdd.store.files import sha256
+from trustdd.store.run import Run
 
 TINY = Experiment(
     dataset="digits", method="dsa", outliers="poe", ipc=1, iterations=3, outer_loops=2,

@@ -24,7 +24,7 @@ from trustdd.distillation.experts import train_experts
 from trustdd.settings.experiment import Experiment
 from trustdd.store import expert_store
 from trustdd.store.expert_store import Experts, expert_path, experts_directory, experts_key
-from trustdd.store.run import read_tensors, write_tensors
+from trustdd.store.files import read_tensors, write_tensors
 from trustdd.students.training import build_network
 
 TINY = Experiment(

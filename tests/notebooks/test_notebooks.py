@@ -213,7 +213,7 @@ def test_two_equal_runs_give_the_same_bytes(
 ) -> None:
     import sys
 
-    from trustdd.store.run import project_root
+    from trustdd.store.files import project_root
 
     monkeypatch.setenv("HOME", str(tmp_path / "no-home"))
     path = notebook(tmp_path, CELL.replace("EXECUTABLE", repr(sys.executable)))

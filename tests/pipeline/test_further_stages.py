@@ -14,7 +14,7 @@ from trustdd.data.ood import load_ood_suite
 from trustdd.pipeline.work import load_student, run_stage
 from trustdd.settings.experiment import Experiment
 from trustdd.store.run import Run
-from trustdd.store.stages import STAGES, begun_from, finished
+from trustdd.store.stages import finished
 from trustdd.students.detectors import fitted_detectors, vim_dimension
 
 COLUMNS = ["ood", "score", "n_in", "n_out", "auroc", "aupr_in", "aupr_out", "fpr95", "fpr95_in"]
@@ -51,10 +51,15 @@ def test_transfer_reports_each_architecture(run: Run) -> None:
     report = run.read_frame("report.csv")
     np.testing.assert_allclose(own["auroc"], report["auroc"], atol=1e-9)
     assert finished(run, "transfer")
-    fewer = Run(run.directory, EXPERIMENT.but(networks=("mlp",)))
+    fewer = Run(run.directory, EXPERIMENT.but(networks=("mlp",), ood=("textures",)))
     assert fewer.experiment.key == EXPERIMENT.key
-    assert not finished(fewer, "transfer")
-    assert finished(fewer, "evaluate")
+    assert finished(fewer, "transfer"), "it is read from what is stored"
+    asked = fewer.read_frame("transfer.csv")
+    stored = frame[frame["network"].isin(["convnet", "mlp"]) & (frame["ood"] == "textures")]
+    assert asked.equals(stored.reset_index(drop=True))
+    more = Run(run.directory, EXPERIMENT.but(networks=("mlp", "alexnet")))
+    assert not finished(more, "transfer")
+    assert finished(more, "evaluate")
 
 
 def test_detectors_agree_with_their_definitions(run: Run) -> None:
@@ -96,14 +101,6 @@ def test_react_without_clipping_is_the_energy(run: Run, monkeypatch: pytest.Monk
 
 def test_vims_space_is_as_published() -> None:
     assert [vim_dimension(d, 10) for d in (2048, 768, 512, 12)] == [1000, 512, 256, 10]
-
-
-def test_stages_that_go_on_from_another() -> None:
-    assert begun_from("distill") == tuple(STAGES)
-    assert begun_from("evaluate") == ("evaluate", "transfer", "detectors")
-    assert begun_from("transfer") == ("transfer",)
-    with pytest.raises(ValueError, match="stage 'train'; expected one of distill, evaluate"):
-        begun_from("train")
 
 
 def test_what_is_missing_is_said(run: Run, tmp_path: Path) -> None:

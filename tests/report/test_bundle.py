@@ -10,7 +10,7 @@ import pytest
 
 from trustdd.report.bundle import write_bundle
 from trustdd.report.results import MissingArtefacts
-from trustdd.store.run import sha256
+from trustdd.store.files import sha256
 
 
 @pytest.fixture

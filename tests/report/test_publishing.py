@@ -19,8 +19,9 @@ from trustdd.report.publishing import publish
 from trustdd.report.results import MissingArtefacts
 from trustdd.report.tables import TABLES
 from trustdd.settings.errors import MissingData
+from trustdd.store.files import sha256
 from trustdd.store.profiles import Profile, load_profile
-from trustdd.store.run import Run, sha256
+from trustdd.store.run import Run
 from trustdd.store.stages import finished
 
 pytestmark = pytest.mark.slow

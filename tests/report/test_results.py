@@ -193,6 +193,10 @@ def test_a_run_tested_on_another_suite_does_not_count(stored, tmp_path):
     assert results.holds(same, ["report.csv"])
     other = Run(tmp_path / "copy", run.experiment.but(ood=("photos",)))
     assert not results.holds(other, ["report.csv"])
+    for change in ({"ood_limit": 50}, {"students": 2}, {"ood": (*run.experiment.ood, "photos")}):
+        assert not results.holds(
+            Run(tmp_path / "copy", run.experiment.but(**change)), ["report.csv"]
+        )
     # what was distilled does not depend on the suite
     assert results.holds(other, ["distilled.safetensors"])
     same.path("report.csv").unlink()

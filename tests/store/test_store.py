@@ -13,7 +13,8 @@ import torch
 
 from trustdd.settings.experiment import Experiment
 from trustdd.settings.randomness import derive_seed, stream
-from trustdd.store.run import Run, atomic_path, read_tensors, sha256, write_tensors
+from trustdd.store.files import atomic_path, read_tensors, sha256, write_tensors
+from trustdd.store.run import Run
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path: Path) -> None:
@@ -28,7 +29,8 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path: Path) -> Non
 
 def test_the_same_tensors_give_the_same_bytes_in_every_process(tmp_path: Path) -> None:
     code = (
-        "import sys, torch; from pathlib import Path; from trustdd.store.run import write_tensors\n"
+        "import sys, torch; from pathlib import Path\n"
+        "from trustdd.store.files import write_tensors\n"
         "write_tensors(Path(sys.argv[1]), {'b': torch.arange(5), 'a': torch.eye(3)},"
         " {c: c * 3 for c in 'qwertyuiop'})"
     )
@@ -55,17 +57,17 @@ def test_a_missing_or_damaged_tensor_file_is_named(tmp_path: Path) -> None:
 
 def test_a_stage_is_done_when_recorded_and_its_files_are_there(tmp_path: Path) -> None:
     run = Run(tmp_path / "run", Experiment(seed=3))
-    run.write_frame("report.csv", pd.DataFrame({"auroc": [0.1 + 0.2]}))
-    assert not run.done("evaluate")
-    run.record("evaluate", ["report.csv"], 1.0)
-    assert run.done("evaluate")
+    run.write_frame("curves.csv", pd.DataFrame({"loss_in": [0.1 + 0.2]}))
+    assert not run.finished("distill")
+    run.record("distill", ["curves.csv"], 1.0)
+    assert run.finished("distill")
     assert run.verify() == []
-    assert run.read_frame("report.csv")["auroc"][0] == 0.1 + 0.2
+    assert run.read_frame("curves.csv")["loss_in"][0] == 0.1 + 0.2
     assert Run.open(run.directory).experiment == run.experiment.but(data_root="data")
-    run.path("report.csv").write_text("auroc\n1\n")
-    assert "changed since stage 'evaluate'" in run.verify()[0]
-    run.path("report.csv").unlink()
-    assert not run.done("evaluate")
+    run.path("curves.csv").write_text("loss_in\n1\n")
+    assert "changed since stage 'distill'" in run.verify()[0]
+    run.path("curves.csv").unlink()
+    assert not run.finished("distill")
     assert "missing" in run.verify()[0]
 
 

@@ -70,6 +70,9 @@ def test_a_changed_suite_tests_anew_and_distils_nothing(tmp_path: Path) -> None:
     run_stage("evaluate", wider, progress=False)
     assert wider.manifest()["distill"] == before
     assert list(wider.read_frame("report.csv")["ood"].unique()) == ["uniform"]
+    # the first evaluation is where it was
+    assert list(run.read_frame("report.csv")["ood"].unique()) == ["gaussian", "textures"]
+    assert run.verify() == []
 
 
 def test_an_unknown_stage_is_refused(tmp_path: Path) -> None:

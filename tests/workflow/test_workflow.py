@@ -23,7 +23,7 @@ from trustdd.settings.experiment import Experiment
 from trustdd.store import source_hash
 from trustdd.store.profiles import load_profile
 from trustdd.store.run import Run
-from trustdd.store.stages import MAIN_STAGES, stage_settings
+from trustdd.store.stages import MAIN_STAGES, STAGES
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "workflow"))
@@ -88,7 +88,7 @@ def test_the_hash_is_of_the_content(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         second = hashes()
         assert second["distill"] == first["distill"]
         assert second["evaluate"] != first["evaluate"]
-        with (copy / "gradient_matching.py").open("a") as file:
+        with (copy / "distillation" / "gradient_matching.py").open("a") as file:
             file.write("\n# changed\n")
         assert hashes()["distill"] != first["distill"]
         assert hashes()["evaluate"] == second["evaluate"]
@@ -120,14 +120,16 @@ def test_a_notebooks_imports_are_mapped_to_modules() -> None:
 
 @pytest.fixture
 def pipeline(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """A pipeline that writes the stage's number of runs so far; returns the stages it ran."""
+    """A pipeline that writes which source made a stage; returns the stages it ran."""
     ran: list[str] = []
 
-    def run_stage(stage: str, run: Run, progress: bool) -> None:
+    def run_stage(stage: str, run: Run, progress: bool, student: int | None) -> None:
         ran.append(stage)
-        run.path(f"{stage}.txt").write_text(str(len(ran)))
-        settings = stage_settings(stage, run.experiment)
-        run.record(stage, [f"{stage}.txt"], 0.0, settings=settings)
+        folder = run if student is None else run.part(stage, student)
+        name = STAGES[stage].files[0]
+        folder.directory.mkdir(parents=True, exist_ok=True)
+        (folder.directory / name).write_text(f"by {completion.stage_source(stage, run.experiment)}")
+        run.record(stage, [name], 0.0, student=student or 0)
 
     monkeypatch.setattr("trustdd.pipeline.work.run_stage", run_stage)
     return ran
@@ -153,11 +155,17 @@ def test_a_stage_is_made_again_when_its_source_has_changed(
     assert ran() == ["evaluate"]
     source["distill"] = "two"
     assert ran() == ["distill", "evaluate"], "a student of another set is no longer one of this"
-    run.path("evaluate.txt").unlink()
+    run.path("distilled.safetensors").unlink()
+    assert ran() == ["distill"], "the same set again: its student stays"
+    run.path("report.csv").unlink()
     assert ran() == ["evaluate"]
     # tested on another suite: the same run by its key, yet to be evaluated anew
-    run = Run.of(Experiment(ood=("gaussian",)), "quick", tmp_path)
+    run = Run.of(Experiment(ood=("mnist",)), "quick", tmp_path)
     assert ran() == ["evaluate"]
+    # by more students: only those that there are not
+    run = Run.of(Experiment(students=3), "quick", tmp_path)
+    assert ran() == ["evaluate", "evaluate"]
+    assert ran() == []
     assert run.verify() == []
 
 
@@ -184,7 +192,7 @@ def test_a_run_is_made_by_one_process_at_a_time(
     monkeypatch.setattr(completion, "stage_source", lambda *_: "now")
     inside, release, ran = threading.Event(), threading.Event(), []
 
-    def run_stage(stage: str, run: Run, progress: bool) -> None:
+    def run_stage(stage: str, run: Run, progress: bool, student: int | None) -> None:
         ran.append(stage)
         inside.set()
         assert release.wait(10)
@@ -457,7 +465,7 @@ def test_the_graph_re_runs_what_a_change_touches(tmp_path: Path) -> None:
 
     assert "3 of 3 jobs done" in snakemake()
     runs = tmp_path / "results" / "tiny" / "runs"
-    artefacts = {p: p.read_bytes() for p in runs.glob("*/*") if p.name != "manifest.json"}
+    artefacts = {p: p.read_bytes() for p in runs.rglob("*.*") if p.name != "manifest.json"}
     assert {p.name for p in artefacts} >= {"distilled.safetensors", "report.csv"}
 
     # touching re-runs nothing; a stage whose artefact has gone is made again

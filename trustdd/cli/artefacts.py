@@ -76,8 +76,8 @@ def _make(
 ) -> None:
     from trustdd.report.results import MissingArtefacts
     from trustdd.settings.errors import MissingData
+    from trustdd.store.files import sha256, write_json
     from trustdd.store.profiles import load_profile
-    from trustdd.store.run import sha256, write_json
 
     profile = load_profile(profile_name)
     wanted = [catalogue.find(i).id for i in ids if i != "all"]
@@ -111,7 +111,7 @@ def numbers(profile: str, stamp: Path | None, available: bool) -> None:
     """Compute the numbers that the book's prose quotes again from stored runs."""
     from trustdd.report.numbers import write_numbers
     from trustdd.report.results import MissingArtefacts
-    from trustdd.store.run import sha256, write_json
+    from trustdd.store.files import sha256, write_json
 
     made: dict[str, str] = {}
     try:
@@ -178,7 +178,7 @@ def verify(profile: str | None) -> int:
 
     Exit status 1 where one is damaged or missing; each is named.
     """
-    from trustdd.store.run import results_root
+    from trustdd.store.files import results_root
 
     root = results_root()
     names = [profile] if profile else sorted(p.name for p in root.glob("*") if p.is_dir())
@@ -217,7 +217,7 @@ def _verify_run(folder: Path) -> tuple[int, list[str]]:
 
 def _verify_record(path: Path) -> tuple[int, list[str]]:
     """Check the files that a figure's or table's record names."""
-    from trustdd.store.run import sha256
+    from trustdd.store.files import sha256
 
     try:
         record = json.loads(path.read_text(encoding="utf-8"))

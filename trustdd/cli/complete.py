@@ -83,8 +83,8 @@ def stage(
     commas. A stage that is stored and was made by the package's present source is not done again.
     """
     from trustdd.pipeline.completion import bring_up_to_date
+    from trustdd.store.files import write_json
     from trustdd.store.profiles import load_profile
-    from trustdd.store.run import write_json
     from trustdd.store.stages import check_stage
 
     names = [check_stage(name) for name in stages.split(",")]
@@ -94,7 +94,17 @@ def stage(
             bring_up_to_date(run, name, keep=keep, progress=progress)
     if stamp is not None:
         # of several stages the first is the job's own; the others are done ahead of theirs
-        write_json(stamp, {r.experiment.key: r.manifest()[names[0]]["files"] for r in runs})
+        write_json(stamp, {r.experiment.key: _hashes(r, names[0]) for r in runs})
+
+
+def _hashes(run: Run, stage: str) -> dict[str, str]:
+    """Every file that a stage wrote, by its place in the run, and its hash."""
+    return {
+        f"{place}/{name}": digest
+        for place, entry in run.records().items()
+        if place.split("-")[0] == stage
+        for name, digest in entry["files"].items()
+    }
 
 
 def _runs(profile: Profile, keys: tuple[str, ...]) -> list[Run]:

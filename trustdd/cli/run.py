@@ -87,7 +87,7 @@ def _read_file(path: Path) -> dict[str, Any]:
 
 def _seen_from_here(path: str) -> str:
     """Let what is there seen from here, and not from the project, mean this one."""
-    from trustdd.store.run import project_root
+    from trustdd.store.files import project_root
 
     if (project_root() / path).exists() or not Path(path).exists():
         return path
@@ -100,8 +100,8 @@ def _under_profile(parameters: dict[str, Any], given: dict[str, Any]) -> dict[st
 
     from trustdd.notebooks.parameters import changed
     from trustdd.notebooks.preflight import check_experiments, profile_values
+    from trustdd.store.files import project_root
     from trustdd.store.profiles import load_profile
-    from trustdd.store.run import project_root
 
     if "profile" not in parameters:
         return changed(parameters, given)

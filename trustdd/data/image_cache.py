@@ -16,7 +16,7 @@ from typing import Any
 
 from torch import Tensor
 
-from trustdd.store.run import cache_root, read_tensors, write_tensors
+from trustdd.store.files import cache_root, read_tensors, write_tensors
 
 
 def fingerprint(directory: Path, names: Iterable[str], **settings: Any) -> str:

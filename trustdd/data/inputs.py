@@ -12,7 +12,7 @@ from torch import Tensor
 from trustdd.settings.defaults import TRAJECTORY_STATISTICS, dataset_defaults
 from trustdd.settings.experiment import Experiment
 from trustdd.data.inliers import InlierData, load_inliers
-from trustdd.store.run import cache_root
+from trustdd.store.files import cache_root
 from trustdd.data.whitening import Whitening, check_whitening, fit_whitening, load_whitening
 
 #: mean and std of pixels in [0, 1], a number a channel

@@ -37,7 +37,7 @@ from trustdd.store.expert_store import (
     record_expert,
     stored_epochs,
 )
-from trustdd.store.run import read_tensors, write_tensors
+from trustdd.store.files import read_tensors, write_tensors
 from trustdd.students.descent import Descent
 from trustdd.students.fitting import fit
 from trustdd.students.recipe import expert_recipe

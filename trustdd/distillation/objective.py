@@ -19,7 +19,7 @@ from trustdd.distillation.state import State
 from trustdd.settings.defaults import METHODS
 from trustdd.settings.experiment import Experiment
 from trustdd.settings.validation import check_choice
-from trustdd.store.run import results_root
+from trustdd.store.files import results_root
 
 
 @dataclass(frozen=True)

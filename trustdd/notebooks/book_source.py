@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from trustdd.settings.errors import BadInput, Explained
+from trustdd.store.files import atomic_path, results_root, sha256, write_json
 from trustdd.store.profiles import Profile, list_profiles, load_profile
-from trustdd.store.run import Run, atomic_path, results_root, sha256, write_json
+from trustdd.store.run import Run
 from trustdd.store.stages import finished
 
 #: at the top of the project, beside ``book/``

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from trustdd.notebooks.source import read_notebook
 from trustdd.settings.errors import Explained
-from trustdd.store.run import atomic_path, project_root
+from trustdd.store.files import atomic_path, project_root
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trustdd.settings.errors import BadInput
-from trustdd.store.run import project_root
+from trustdd.store.files import project_root
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode

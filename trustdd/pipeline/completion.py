@@ -5,15 +5,19 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from trustdd.settings.defaults import METHODS
+from trustdd.settings.errors import Explained
 from trustdd.settings.experiment import Experiment
+from trustdd.store.files import results_root, write_json, write_text
 from trustdd.store.profiles import Profile
-from trustdd.store.run import Run, results_root, write_json, write_text
+from trustdd.store.run import Folder, Run
 from trustdd.store.source_hash import source_hash
-from trustdd.store.stages import MAIN_STAGES, begun_from, check_stage, finished
+from trustdd.store.stages import MAIN_STAGES, STAGES, check_stage
 
 _STUDENT = ("trustdd.students.training", "trustdd.students.detection", "trustdd.data.distilled_set")
 #: what runs in each stage; of the pipeline only its own file, since it calls every stage
@@ -49,8 +53,8 @@ def stage_source(stage: str, experiment: Experiment) -> str:
 def bring_up_to_date(run: Run, stage: str, *, keep: bool = False, progress: bool = True) -> bool:
     """Make a stage of a run unless it is there and was made by the source as it is now.
 
-    What a stage goes on from is made anew with it: a checkpoint that other source wrote is
-    dropped, and a new distilled set leaves no student of the old one behind.
+    A checkpoint that other source wrote is dropped. What tested a set that is no longer there goes
+    with it. What is published, see `published_folders`, is taken as it is, whatever made it.
 
     Args:
         run: the run.
@@ -65,11 +69,29 @@ def bring_up_to_date(run: Run, stage: str, *, keep: bool = False, progress: bool
         ValueError: unknown stage, the data is not there, or the stage before is not done.
     """
     source = stage_source(stage, run.experiment)
+    by_student = STAGES[stage].by_student
+    made = False
     with _alone(run):
-        if finished(run, stage) and (keep or run.manifest()[stage].get("source") == source):
-            return False
-        _make(run, stage, source, progress)
-    return True
+        published = published_folders(run.directory)
+        for student in range(run.experiment.students) if by_student else (0,):
+            if not _is_fresh(run, stage, student, None if keep else source, published):
+                _make(run, stage, student, source, published, progress)
+                made = True
+    return made
+
+
+def _is_fresh(
+    run: Run, stage: str, student: int, source: str | None, published: frozenset[Path]
+) -> bool:
+    """Tell whether a stage of a student is stored and made by `source`, or to be taken as it is."""
+    if STAGES[stage].by_student:
+        place = run.stored_part(stage, student)
+    else:
+        place = run if run.finished(stage) else None
+    if place is None:
+        return False
+    as_it_is = source is None or place.directory in published
+    return as_it_is or place.manifest()[stage].get("source") == source
 
 
 def complete(
@@ -78,7 +100,7 @@ def complete(
     """Do whatever is not done yet of an experiment, and return its run.
 
     A stage that other source made is made again, unless the run is published, see
-    `published_runs`.
+    `published_folders`.
 
     Args:
         experiment: the settings.
@@ -96,41 +118,60 @@ def complete_all(
 ) -> list[Run]:
     """Do whatever is not done yet of several experiments, in order; see `complete`."""
     name = profile if isinstance(profile, str) else profile.name
-    published = published_runs(name)
     runs = [Run.of(experiment, name) for experiment in experiments]
     for run in runs:
         for stage in MAIN_STAGES:
-            keep = run.experiment.key in published
-            bring_up_to_date(run, stage, keep=keep, progress=progress)
+            bring_up_to_date(run, stage, progress=progress)
     return runs
 
 
 def published_runs(profile: str) -> set[str]:
-    """Keys of a profile's runs whose artefacts are in git: taken as they are, whatever made them.
-
-    They may have cost days on another machine. Where there is no git nothing counts as published.
-    """
+    """Keys of a profile's runs whose sets are in git, see `published_folders`."""
     folder = results_root() / profile / "runs"
-    command = ["git", "-C", str(folder), "ls-files", "--", "*/manifest.json"]
+    return {path.name for path in published_folders(folder) if path.parent == folder}
+
+
+def published_folders(folder: Path) -> frozenset[Path]:
+    """Folders at or below one whose manifests are in git: taken as they are, whatever made them.
+
+    They may have cost days on another machine, and nothing but ``trustdd publish`` writes to them.
+    Where there is no git nothing counts as published.
+    """
+    command = ["git", "-C", str(folder), "ls-files", "--", "manifest.json", "*/manifest.json"]
     try:
         listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
-        return set()
-    return {line.split("/")[0] for line in listed.splitlines()}
+        return frozenset()
+    return frozenset((folder / line).parent for line in listed.splitlines())
 
 
-def _make(run: Run, stage: str, source: str, progress: bool) -> None:
-    for later in begun_from(stage):
-        forget(run, later)
-    if stage == "distill":
+def _make(
+    run: Run, stage: str, student: int, source: str, published: frozenset[Path], progress: bool
+) -> None:
+    by_student = STAGES[stage].by_student
+    place = run.part(stage, student) if by_student else run
+    if place.directory in published:
+        raise Explained(
+            f"{place.directory}: published, and not as it is recorded; restore it with: "
+            f"git checkout -- {place.directory}"
+        )
+    before = run.made_from("course")
+    forget(place, stage)
+    if not by_student:
         _begin_checkpoint(run, source)
     # torch only where there is something to make
     from trustdd.pipeline.work import run_stage
 
-    run_stage(stage, run, progress)
-    manifest = run.manifest()
-    write_json(run.path("manifest.json"), {**manifest, stage: manifest[stage] | {"source": source}})
-    run.path(CHECKPOINT_SOURCE).unlink(missing_ok=True)
+    run_stage(stage, run, progress, student if by_student else None)
+    manifest = place.manifest()
+    entry = manifest[stage] | {"source": source}
+    write_json(place.path("manifest.json"), {**manifest, stage: entry})
+    if not by_student:
+        run.path(CHECKPOINT_SOURCE).unlink(missing_ok=True)
+        # what tested another set than this one is of no more use
+        for part in run.parts() if run.made_from("course") != before else ():
+            if part.directory not in published:
+                shutil.rmtree(part.directory)
 
 
 @contextlib.contextmanager
@@ -150,15 +191,15 @@ def _alone(run: Run) -> Iterator[None]:
         os.close(handle)
 
 
-def forget(run: Run, stage: str) -> None:
-    """Remove a stage from the manifest, and then its files."""
-    manifest = run.manifest()
+def forget(folder: Folder, stage: str) -> None:
+    """Remove a stage from a folder's manifest, and then its files."""
+    manifest = folder.manifest()
     entry = manifest.pop(stage, None)
     if entry is None:
         return
-    write_json(run.path("manifest.json"), manifest)
+    write_json(folder.path("manifest.json"), manifest)
     for name in entry["files"]:
-        run.path(name).unlink(missing_ok=True)
+        folder.path(name).unlink(missing_ok=True)
 
 
 def _begin_checkpoint(run: Run, source: str) -> None:

@@ -11,8 +11,8 @@ import zipfile
 from pathlib import Path
 
 from trustdd.report.results import MissingArtefacts
+from trustdd.store.files import atomic_path, results_root, sha256
 from trustdd.store.profiles import Profile, load_profile
-from trustdd.store.run import atomic_path, results_root, sha256
 
 #: of every entry: the earliest that a zip can hold
 DATE = (1980, 1, 1, 0, 0, 0)

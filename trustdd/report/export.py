@@ -20,7 +20,8 @@ import pandas as pd
 
 from trustdd.report import latex, markup, style
 from trustdd.report.results import expert_manifests, seeds_of
-from trustdd.store.run import Run, atomic_path, results_root, sha256, write_json, write_text
+from trustdd.store.files import atomic_path, results_root, sha256, write_json, write_text
+from trustdd.store.run import Run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -175,7 +176,7 @@ def describe(
     if isinstance(made, MadeFigure) and made.seeds:
         runs = [run for run in runs if run.experiment.seed in made.seeds]
     # what was made from settings alone owes nothing to runs that happen to be finished
-    manifests = [run.manifest() for run in runs] if entry.files else []
+    manifests = [run.records() for run in runs] if entry.files else []
     trained = expert_manifests(runs) if entry.experts else {}
     stages = [stage for manifest in manifests for stage in manifest.values()]
     stages += [{**m, "seconds": sum(m["seconds"].values())} for m in trained.values()]
@@ -194,9 +195,9 @@ def describe(
         "seeds": seeds_of(runs) if entry.files or entry.experts else [],
         "runs": [run.experiment.key for run in runs],
         "inputs": {
-            f"{run.experiment.key}/{name}": digest
+            str(Path(run.experiment.key, "" if place == "distill" else place, name)): digest
             for run, manifest in zip(runs, manifests, strict=False)
-            for stage in manifest.values()
+            for place, stage in manifest.items()
             for name, digest in stage["files"].items()
             if name in (*entry.files, *entry.optional)
         }

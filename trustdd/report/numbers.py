@@ -21,8 +21,9 @@ from trustdd.report.results import (
     seeds_of,
     summary,
 )
+from trustdd.store.files import write_json, write_text
 from trustdd.store.profiles import Profile
-from trustdd.store.run import Run, write_json, write_text
+from trustdd.store.run import Run
 
 Number = float | int | str
 #: groups whose numbers are quoted beside the main ones

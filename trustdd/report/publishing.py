@@ -22,9 +22,10 @@ from trustdd.report.figures import FIGURES
 from trustdd.report.results import MissingArtefacts
 from trustdd.report.tables import TABLES
 from trustdd.settings.experiment import Experiment
+from trustdd.store.files import results_root, tensor_shapes, write_json
 from trustdd.store.profiles import Profile, load_profile
-from trustdd.store.run import Run, results_root, tensor_shapes, write_json
-from trustdd.store.stages import MAIN_STAGES, finished
+from trustdd.store.run import MANIFEST, Run
+from trustdd.store.stages import MAIN_STAGES, STAGES, finished
 
 #: tensors of a run that are kept where an entry of the catalogue asks for them
 BY_NEED = ("logits.safetensors", "samples.safetensors")
@@ -156,19 +157,26 @@ def _copy(shown: Shown, place: Path) -> None:
 
 
 def _reduce(run: Run, needed: Sequence[str] | set[str]) -> None:
-    """Remove what is not published of a run, and say so in its manifest."""
-    manifest = run.manifest()
-    gone: list[Path] = []
-    for entry in manifest.values():
-        for name in [n for n in entry["files"] if not _stays(n, needed)]:
-            path = run.path(name)
-            entry.setdefault("left_out", {})[name] = {
-                "sha256": entry["files"].pop(name), "bytes": path.stat().st_size,
-            }  # fmt: skip
-            if name == "distilled.safetensors":
-                entry["shapes"] = tensor_shapes(path)
-            gone.append(path)
-    # the manifest first: a stop in between leaves files that nobody asks for
-    write_json(run.path("manifest.json"), manifest)
-    for path in (*gone, *(p for pattern in LITTER for p in run.directory.glob(pattern))):
+    """Remove what is not published of a run, and say so in its manifests."""
+    students = range(run.experiment.students)
+    stored = [run.stored_part(name, i) for name in STAGES for i in students
+              if STAGES[name].by_student]  # fmt: skip
+    for folder in (run, *(part for part in stored if part is not None)):
+        manifest = folder.manifest()
+        gone: list[Path] = []
+        for entry in manifest.values():
+            for name in [n for n in entry["files"] if not _stays(n, needed)]:
+                path = folder.directory / name
+                entry.setdefault("left_out", {})[name] = {
+                    "sha256": entry["files"].pop(name), "bytes": path.stat().st_size,
+                }  # fmt: skip
+                if name == "distilled.safetensors":
+                    entry["shapes"] = tensor_shapes(path)
+                gone.append(path)
+        if gone:
+            # the manifest first: a stop in between leaves files that nobody asks for
+            write_json(folder.directory / MANIFEST, manifest)
+        for path in gone:
+            path.unlink()
+    for path in (p for pattern in LITTER for p in run.directory.glob(pattern)):
         path.unlink()

@@ -3,15 +3,19 @@
 Files of a run that are read here, all written by the stages below this floor:
 
 ========================= =====================================================================
-``report.csv``            a row per (`ood`, `score`), see ``trustdd.students.detection.report``
-``logits.safetensors``    ``in``, ``in_labels``, ``ood.NAME``; ``features.safetensors`` alike
-``curves.csv``            `iteration`, `loss_in`, `loss_out`
 ``distilled.safetensors`` the set after distillation
 ``initial.safetensors``   the set before distillation
+``curves.csv``            `iteration`, `loss_in`, `loss_out`
+``report.csv``            a row per (`ood`, `score`), see ``trustdd.students.detection.report``
+``logits.safetensors``    ``in``, ``in_labels``, ``ood.NAME``; ``features.safetensors`` alike
 ``snapshots.csv``         the report's columns and `iteration`: students of the set on its way
 ``transfer.csv``          the report's columns and `network`: students of other architectures
 ``detectors.csv``         the report's columns, further values of `score`
 ========================= =====================================================================
+
+From ``report.csv`` on they are of a student, and a run has ``experiment.students`` of them:
+`reports` gives their mean, the run's value; `student_reports` each; `student_spread` how far they
+lie apart; `arrays` the logits of one. All are of the OOD sets that the run's experiment names.
 
 Torch is not imported: arrays are read with ``safetensors.numpy``.
 """
@@ -26,9 +30,10 @@ import numpy as np
 import pandas as pd
 
 from trustdd.settings.errors import BadInput, Explained
+from trustdd.store.files import results_root
 from trustdd.store.profiles import Profile, list_profiles, load_profile, profiles_folder
-from trustdd.store.run import Run, results_root
-from trustdd.store.stages import finished
+from trustdd.store.run import Run
+from trustdd.store.stages import WRITTEN_BY, finished
 
 if TYPE_CHECKING:
     from trustdd.store.expert_store import Experts
@@ -150,12 +155,11 @@ def require(runs: Sequence[Run], files: Sequence[str], profile: str) -> list[Run
 
 
 def holds(run: Run, files: Sequence[str]) -> bool:
-    """Tell whether a run has recorded `files`, for the OOD suite its experiment names now."""
-    manifest = run.manifest()
-    recorded = {name: stage for stage, entry in manifest.items() for name in entry["files"]}
-    if not all(name in recorded and run.has(name) for name in files):
-        return False
-    return all(finished(run, recorded[name]) for name in files)
+    """Tell whether a run has recorded `files`, for the suite and students of its experiment."""
+    recorded = [name for entry in run.records().values() for name in entry["files"]]
+    return all(
+        name in recorded and run.has(name) and finished(run, WRITTEN_BY[name]) for name in files
+    )
 
 
 def experts_of(run: Run) -> Experts:
@@ -206,12 +210,39 @@ def facts(run: Run) -> dict[str, Any]:
 
 
 def reports(runs: Sequence[Run], name: str = "report.csv") -> pd.DataFrame:
-    """Return the reports of all runs in one long frame, with the experiment's columns first."""
-    parts = []
-    for run in runs:
-        frame = run.read_frame(name)
-        parts.append(frame.assign(**facts(run))[[*facts(run), *frame.columns]])
+    """Return the reports of all runs in one long frame, with the experiment's columns first.
+
+    A run's values are the mean over its students.
+    """
+    return pd.concat([_labelled(run, run.read_frame(name)) for run in runs], ignore_index=True)
+
+
+def student_reports(runs: Sequence[Run], name: str = "report.csv") -> pd.DataFrame:
+    """Return the reports of all runs' students, as `reports` but with a column `student`."""
+    parts = [
+        _labelled(run, run.read_frame(name, student)).assign(student=student)
+        for run in runs
+        for student in range(run.experiment.students)
+    ]
     return pd.concat(parts, ignore_index=True)
+
+
+def _labelled(run: Run, frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.assign(**facts(run))[[*facts(run), *frame.columns]]
+
+
+def student_spread(runs: Sequence[Run]) -> pd.DataFrame:
+    """Return how far the students of each set lie apart, beside how far sets do.
+
+    Returns:
+        As `summary`, a row per run; each measure is the standard deviation over the run's students
+        (ddof 1, NaN for a single one) of the suite mean of MSP.
+    """
+    frame = student_reports(runs)
+    each = per_run(frame, ["student"])
+    measures = [*METRICS, "accuracy"]
+    found = each.groupby(["key", *EXPERIMENT_COLUMNS], sort=False)[measures].std(ddof=1)
+    return found.reset_index()
 
 
 def per_run(frame: pd.DataFrame, also: Sequence[str] = ()) -> pd.DataFrame:
@@ -261,11 +292,11 @@ def seeds_of(runs: Sequence[Run]) -> list[int]:
 # -- arrays ---------------------------------------------------------------------------------------
 
 
-def arrays(run: Run, name: str) -> dict[str, np.ndarray]:
-    """Read the tensors of one of a run's files as numpy arrays."""
+def arrays(run: Run, name: str, student: int = 0) -> dict[str, np.ndarray]:
+    """Read the tensors of one of a run's files, or of a student's, as numpy arrays."""
     from safetensors.numpy import load_file
 
-    return load_file(run.path(name))
+    return run.asked_of(load_file(run.path(name, student)))
 
 
 def pictures(run: Run, name: str = "distilled.safetensors") -> dict[str, np.ndarray]:

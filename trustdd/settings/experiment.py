@@ -135,6 +135,7 @@ class Experiment:
         ood: names of the OOD test sets.
         ood_limit: at most this many images of each (a seeded subset every student shares);
             0 takes all.
+        students: how many students the set is tested with; a report is the mean over them.
         networks: architectures that students are trained with where transfer is tested.
         experts: expert trajectories.
         max_start_epoch: trajectory segments start before this epoch.
@@ -197,6 +198,7 @@ class Experiment:
     training_batch: int = whole(256, low=1)
     ood: tuple[str, ...] = names(_facts("ood"), part="evaluation")
     ood_limit: int = whole(0, low=0, part="evaluation")
+    students: int = whole(1, low=1, part="evaluation")
     networks: tuple[str, ...] = names(
         lambda e: NETWORK_NAMES, NETWORK_NAMES, "network", part="evaluation"
     )

@@ -23,7 +23,8 @@ from torch import Tensor
 
 from trustdd.settings.errors import BadInput
 from trustdd.settings.experiment import Experiment
-from trustdd.store.run import provenance, read_tensors, sha256, write_json
+from trustdd.store.files import read_tensors, sha256, write_json
+from trustdd.store.provenance import provenance
 
 FORMAT = "trustdd-expert-1"
 

@@ -27,7 +27,7 @@ from trustdd.settings.defaults import METHODS
 from trustdd.settings.errors import BadInput
 from trustdd.settings.experiment import SCORE_NAMES, Experiment
 from trustdd.settings.validation import check_choice, check_names
-from trustdd.store.run import project_root
+from trustdd.store.files import project_root
 
 #: fields whose value is itself a list of names; a grid over them is a list of lists
 LIST_FIELDS = ("corruptions", "ood", "networks")

@@ -1,198 +1,155 @@
-"""Artefacts on disk: written whole or not at all, hashed, and found again by name."""
+"""Runs: one experiment's artefacts, each stage recorded with the hashes of what it wrote.
+
+The layout of ``results/PROFILE``, in which nothing that is made under other settings ever takes the
+place of what is there::
+
+    runs/KEY/                       KEY: Experiment.key, everything that decides what is distilled
+        experiment.json             these fields
+        manifest.json               {"distill": {files: {name: sha256}, seconds, source, …}}
+        distilled.safetensors  initial.safetensors  snapshots.safetensors  curves.csv
+        evaluate-HASH/              HASH: what it was tested on, `ood` and `ood_limit`
+            student-0/              the first student, and all that was asked of it
+                manifest.json       {"evaluate": {settings, made_from, files, …}}
+                report.csv  logits.safetensors  samples.safetensors  student.safetensors  …
+            student-1/ …            `students` of them
+        course-HASH/student-0/      manifest.json  snapshots.csv
+        transfer-HASH/student-0/    manifest.json  transfer.csv    HASH: `networks` as well
+        detectors-HASH/student-0/   manifest.json  detectors.csv
+
+A folder's HASH covers the settings that `trustdd.store.stages` names for its stage. Who asks for
+less than what is stored (fewer OOD sets, networks or students) is given rows and tensors of what is
+stored. ``made_from`` holds the hashes of what a stage went on from; where these have changed it no
+longer counts as done.
+
+So `Run` answers by a file's plain name: ``run.read_frame("report.csv")`` is the report under the
+run's own experiment, its values the mean over the students; ``run.read_frame("report.csv", 2)`` is
+that of student 2, and ``run.read_tensors("logits.safetensors", 2)`` are its logits.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import datetime
-import functools
-import hashlib
-import importlib.metadata
 import json
-import os
-import platform
-import subprocess
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from trustdd.settings.errors import BadInput
-from trustdd.settings.experiment import Experiment
+from trustdd.settings.experiment import EVALUATION_FIELDS, Experiment
+from trustdd.store.files import (
+    atomic_path,
+    read_tensors,
+    results_root,
+    sha256,
+    write_json,
+    write_tensors,
+)
+from trustdd.store.provenance import provenance
+from trustdd.store.stages import (
+    STAGES,
+    WRITTEN_BY,
+    check_stage,
+    covers,
+    stage_folder,
+    stage_settings,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
 
-LIBRARIES = ("torch", "torchvision", "numpy", "scikit-learn", "scikit-image", "safetensors")
+Value = TypeVar("Value")
+MANIFEST = "manifest.json"
+#: columns of a report that say what a row is of; students differ in the others
+ROW_COLUMNS = ("iteration", "network", "ood", "score", "n_in", "n_out")
 
 
-def project_root() -> Path:
-    """Return the folder that holds ``profiles/`` and ``notebooks/``.
+class Folder:
+    """Files of one or several stages beside the ``manifest.json`` that records them.
 
-    The nearest one at or above the working directory, else the checkout that this
-    package is installed from.
+    Each stage writes its files atomically and then records them, with their hashes; it counts as
+    done once it is recorded.
     """
-    for folder in (Path.cwd(), *Path.cwd().parents):
-        if (folder / "profiles").is_dir() and (folder / "notebooks").is_dir():
-            return folder
-    return Path(__file__).resolve().parents[2]
+
+    def __init__(self, directory: Path) -> None:
+        """Name a folder; nothing is written yet."""
+        self.directory = Path(directory)
+
+    def path(self, name: str) -> Path:
+        """Return the path of one of the folder's files."""
+        return self.directory / name
+
+    def has(self, name: str) -> bool:
+        """Tell whether the folder holds a file of this name."""
+        return self.path(name).is_file()
+
+    def write_tensors(
+        self, name: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+    ) -> Path:
+        """Write named tensors as ``name`` (safetensors)."""
+        return write_tensors(self.directory / name, tensors, metadata)
+
+    def write_frame(self, name: str, frame: pd.DataFrame) -> Path:
+        """Write a frame as CSV; floats in their shortest exact form."""
+        path = self.directory / name
+        with atomic_path(path) as partial:
+            frame.to_csv(partial, index=False, lineterminator="\n")
+        return path
+
+    def manifest(self) -> dict[str, Any]:
+        """Return what each finished stage recorded; empty before the first."""
+        path = self.directory / MANIFEST
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+    def done(self, stage: str) -> bool:
+        """Tell whether a stage is recorded here and all its files are there."""
+        entry = self.manifest().get(stage)
+        if entry is None:
+            return False
+        return all((self.directory / name).is_file() for name in entry["files"])
+
+    def record_stage(self, stage: str, files: Sequence[str], seconds: float, **facts: Any) -> None:
+        """Record a finished stage: the hashes of its files, its wall time, and further facts.
+
+        Args:
+            stage: the stage's name.
+            files: names of the files it wrote.
+            seconds: wall time in seconds.
+            facts: anything else worth keeping, as JSON values.
+        """
+        entry = {
+            "files": {name: sha256(self.directory / name) for name in sorted(files)},
+            "seconds": round(seconds, 2),
+            "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
+            **provenance(),
+            **facts,
+        }
+        write_json(self.directory / MANIFEST, {**self.manifest(), stage: entry})
+
+    def complaints(self) -> list[str]:
+        """Re-hash every recorded file; one line for each that is missing or has changed."""
+        found = []
+        for stage, entry in self.manifest().items():
+            for name, expected in entry["files"].items():
+                path = self.directory / name
+                if not path.is_file():
+                    found.append(f"{path}: missing (written by stage '{stage}')")
+                elif sha256(path) != expected:
+                    found.append(f"{path}: changed since stage '{stage}' wrote it")
+        return found
 
 
-def results_root() -> Path:
-    """Return where artefacts go: ``$TRUSTDD_RESULTS``, or ``results/`` in the project."""
-    chosen = os.environ.get("TRUSTDD_RESULTS")
-    return Path(chosen) if chosen else project_root() / "results"
+class Run(Folder):
+    """One experiment's folder of artefacts, ``results/PROFILE/runs/KEY``; see the module.
 
-
-def cache_root() -> Path:
-    """Return where what can be made again is kept: ``$TRUSTDD_CACHE``, or ``~/.cache/trustdd``.
-
-    Decoded images, whitenings, compiled code. ``$XDG_CACHE_HOME`` is honoured as the place of
-    ``~/.cache``.
-    """
-    chosen = os.environ.get("TRUSTDD_CACHE")
-    if chosen:
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "trustdd"
-
-
-@contextlib.contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`, moved into place when the block ends well.
-
-    The temporary file keeps the suffix, since many writers choose a format by it.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=".partial-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    partial = Path(name)
-    try:
-        yield partial
-        partial.chmod(0o644)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> Path:
-    """Write a text file atomically."""
-    with atomic_path(path) as partial:
-        partial.write_text(text, encoding="utf-8")
-    return path
-
-
-def write_json(path: Path, value: Any) -> Path:
-    """Write a value as JSON, atomically and with sorted keys."""
-    return write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
-
-
-def write_tensors(
-    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
-) -> Path:
-    """Write named tensors as safetensors, atomically; same tensors, same bytes."""
-    from safetensors.torch import save_file
-
-    plain = {k: v.detach().to("cpu").contiguous() for k, v in tensors.items()}
-    with atomic_path(path) as partial:
-        save_file(plain, partial, metadata=dict(metadata or {}))
-        # safetensors keeps metadata in a hash map whose order differs between processes
-        _sort_header(partial)
-    return path
-
-
-def _sort_header(path: Path) -> None:
-    """Rewrite a safetensors file's JSON header with its metadata in sorted order."""
-    with path.open("r+b") as file:
-        length = int.from_bytes(file.read(8), "little")
-        raw = file.read(length)
-        header = json.loads(raw)
-        if "__metadata__" not in header:
-            return
-        metadata = dict(sorted(header.pop("__metadata__").items()))
-        text = json.dumps(
-            {"__metadata__": metadata, **header}, separators=(",", ":"), ensure_ascii=False
-        ).encode()
-        if len(text) <= length:
-            file.seek(8)
-            file.write(text.ljust(length))
-            return
-        body = file.read()
-        # the body must start at a multiple of eight bytes
-        text = text.ljust(-(-len(text) // 8) * 8)
-        file.seek(0)
-        file.write(len(text).to_bytes(8, "little") + text + body)
-
-
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read a safetensors file: its tensors on the CPU, and its metadata.
-
-    Raises:
-        ValueError: the file is not there or is damaged.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    if not path.is_file():
-        raise BadInput(f"{path}: no such file; expected a .safetensors file")
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {k: file.get_tensor(k) for k in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
-    except SafetensorError as error:
-        raise BadInput(f"{path}: not a readable .safetensors file ({error})") from None
-
-
-def tensor_shapes(path: Path) -> dict[str, list[int]]:
-    """Shapes of a safetensors file's tensors, from its header alone."""
-    from safetensors import safe_open
-
-    with safe_open(path, framework="np") as file:
-        return {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@functools.cache
-def provenance() -> dict[str, Any]:
-    """Return what made an artefact: commit, Python and library versions, machine."""
-    versions = {}
-    for name in LIBRARIES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[name] = importlib.metadata.version(name)
-    return {
-        "commit": _commit(),
-        "python": platform.python_version(),
-        "libraries": versions,
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-    }
-
-
-def _commit() -> str:
-    """Return the checkout's commit, with ``+`` where the package differs from it."""
-
-    def git(*words: str) -> str:
-        command = ["git", "-C", str(project_root()), *words]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        commit = git("rev-parse", "--short=12", "HEAD")
-        return commit + ("+" if git("status", "--porcelain", "--", "trustdd", "profiles") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-
-
-class Run:
-    """One experiment's folder of artefacts, ``results/PROFILE/runs/KEY``.
-
-    Each stage writes its files atomically and then records them, with their hashes, in
-    ``manifest.json``; a stage counts as done once it is recorded.
+    Attributes:
+        directory: the folder.
+        experiment: what it was made for; the fields outside its key choose among the evaluations.
     """
 
     def __init__(self, directory: Path, experiment: Experiment) -> None:
         """Open the folder of `experiment` at `directory`; nothing is written yet."""
-        self.directory = Path(directory)
+        super().__init__(directory)
         self.experiment = experiment
 
     @classmethod
@@ -211,81 +168,208 @@ class Run:
         path = Path(directory) / "experiment.json"
         if not path.is_file():
             raise BadInput(f"{directory}: no run is stored here (experiment.json is missing)")
-        values = json.loads(path.read_text())
+        values = json.loads(path.read_text(encoding="utf-8"))
         # a folder dataset needs a data_root to be valid; where it lay is not recorded
         return cls(Path(directory), Experiment.from_dict({"data_root": "data", **values}))
 
-    def path(self, name: str) -> Path:
-        """Return the path of one of the run's files."""
-        return self.directory / name
+    # -- where things are -------------------------------------------------------------------
 
-    def has(self, name: str) -> bool:
-        """Tell whether the run holds a file of this name."""
-        return self.path(name).is_file()
+    def part(self, stage: str, student: int = 0) -> Folder:
+        """Return where a stage of one student is written, under the experiment's own settings."""
+        folder = stage_folder(stage, stage_settings(stage, self.experiment))
+        return Folder(self.directory / folder / f"student-{student}")
 
-    def write_tensors(
-        self, name: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
-    ) -> Path:
-        """Write named tensors as ``name`` (safetensors)."""
-        return write_tensors(self.path(name), tensors, metadata)
+    def parts(self) -> list[Folder]:
+        """Return every student's folder of every stage and all settings that are stored."""
+        names = [name for name, stage in STAGES.items() if stage.by_student]
+        return [
+            Folder(path.parent)
+            for name in names
+            for path in sorted(self.directory.glob(f"{name}-*/student-*/{MANIFEST}"))
+        ]
 
-    def read_tensors(self, name: str) -> dict[str, Tensor]:
-        """Read the tensors of ``name``."""
-        return read_tensors(self.path(name))[0]
+    def stored_part(self, stage: str, student: int = 0) -> Folder | None:
+        """Return where a stage of one student is stored; ``None`` where it is not.
 
-    def write_frame(self, name: str, frame: pd.DataFrame) -> Path:
-        """Write a frame as CSV; floats in their shortest exact form."""
-        with atomic_path(self.path(name)) as partial:
-            frame.to_csv(partial, index=False, lineterminator="\n")
-        return self.path(name)
+        Under the experiment's own settings, else under others that hold all that it asks for.
+        """
+        own = self.part(stage, student)
+        if self._counts(own, stage, student):
+            return own
+        for path in sorted(self.directory.glob(f"{stage}-*/student-{student}/{MANIFEST}")):
+            if self._counts(Folder(path.parent), stage, student):
+                return Folder(path.parent)
+        return None
 
-    def read_frame(self, name: str) -> pd.DataFrame:
-        """Read the frame of ``name``."""
-        import pandas as pd
+    def _counts(self, part: Folder, stage: str, student: int) -> bool:
+        """Tell whether a stage is done in a folder, for what the experiment asks of it."""
+        entry = part.manifest().get(stage)
+        if entry is None or not part.done(stage):
+            return False
+        if not covers(entry.get("settings", {}), stage_settings(stage, self.experiment)):
+            return False
+        return bool(entry.get("made_from", {}) == self.made_from(stage, student))
 
-        return pd.read_csv(self.path(name))
+    def made_from(self, stage: str, student: int = 0) -> dict[str, str]:
+        """Return the hashes of the files that a stage goes on from, as they are recorded now."""
+        found = {}
+        for name in STAGES[stage].made_from:
+            needs = WRITTEN_BY[name]
+            place = self.stored_part(needs, student) if STAGES[needs].by_student else self
+            entry = place.manifest().get(needs, {}) if place is not None else {}
+            left_out = entry.get("left_out", {}).get(name, {})
+            digest = entry.get("files", {}).get(name) or left_out.get("sha256")
+            if digest is not None:
+                found[name] = str(digest)
+        return found
 
-    def manifest(self) -> dict[str, Any]:
-        """Return what each finished stage recorded; empty before the first."""
-        path = self.path("manifest.json")
-        return json.loads(path.read_text()) if path.is_file() else {}
+    def finished(self, stage: str) -> bool:
+        """Tell whether a stage is done, of a student's stages for every student asked for."""
+        if not STAGES[check_stage(stage)].by_student:
+            return self.done(stage)
+        return all(
+            self.stored_part(stage, student) is not None
+            for student in range(self.experiment.students)
+        )
 
-    def done(self, stage: str) -> bool:
-        """Tell whether a stage is recorded and all its files are there."""
-        entry = self.manifest().get(stage)
-        return all(self.has(name) for name in entry["files"]) if entry else False
-
-    def record(self, stage: str, files: list[str], seconds: float, **facts: Any) -> None:
-        """Record a finished stage: the hashes of its files, its wall time, and further facts.
+    def path(self, name: str, student: int = 0) -> Path:
+        """Return the path of one of the run's files.
 
         Args:
-            stage: the stage's name.
-            files: names of the files it wrote.
-            seconds: wall time in seconds.
-            facts: anything else worth keeping, as JSON values.
+            name: the file's plain name; of a student's file, it is looked up where it is stored
+                (`stored_part`), or would be.
+            student: whose.
         """
-        write_json(self.path("experiment.json"), self.experiment.to_dict())
-        entry = {
-            "files": {name: sha256(self.path(name)) for name in sorted(files)},
-            "seconds": round(seconds, 2),
-            "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
-            **provenance(),
-            **facts,
-        }
-        write_json(self.path("manifest.json"), {**self.manifest(), stage: entry})
+        stage = WRITTEN_BY.get(name, "distill")
+        if not STAGES[stage].by_student:
+            return self.directory / name
+        return (self.stored_part(stage, student) or self.part(stage, student)).path(name)
+
+    def has(self, name: str) -> bool:
+        """Tell whether the run holds a file of this name; of a student's, for every student."""
+        stage = WRITTEN_BY.get(name, "distill")
+        if not STAGES[stage].by_student:
+            return super().has(name)
+        students = range(self.experiment.students)
+        found = [self.stored_part(stage, student) for student in students]
+        return all(part is not None and part.has(name) for part in found)
+
+    # -- reading ----------------------------------------------------------------------------
+
+    def read_frame(self, name: str, student: int | None = None) -> pd.DataFrame:
+        """Read a frame.
+
+        Args:
+            name: the file's name.
+            student: of a report, whose; by default the mean over the experiment's students.
+
+        Returns:
+            The frame; of a report, the rows that the experiment asks for, in its order of OOD sets.
+
+        Raises:
+            ValueError: it is not stored.
+        """
+        if not STAGES[WRITTEN_BY.get(name, "distill")].by_student:
+            return _read_csv(self.path(name))
+        if student is not None:
+            return self._report(name, student)
+        return _mean([self._report(name, i) for i in range(self.experiment.students)])
+
+    def _report(self, name: str, student: int) -> pd.DataFrame:
+        frame = _read_csv(self.path(name, student))
+        asked = stage_settings(WRITTEN_BY[name], self.experiment)
+        place = {ood: i for i, ood in enumerate(asked["ood"])}
+        keep = frame["ood"].isin(place)
+        if "network" in frame:
+            keep &= frame["network"].isin([*asked["networks"], "convnet"])
+        frame = frame[keep]
+        # sorted within what else tells rows apart, each in the order of its first row
+        outer = [
+            frame[c].map(_first_places(frame[c])) for c in ("iteration", "network") if c in frame
+        ]
+        order = sorted(
+            range(len(frame)),
+            key=lambda i: (*(c.iloc[i] for c in outer), place[frame["ood"].iloc[i]]),
+        )
+        return frame.iloc[order].reset_index(drop=True)
+
+    def read_tensors(self, name: str, student: int = 0) -> dict[str, Tensor]:
+        """Read the tensors of ``name``; of a student's file, what the experiment asks for."""
+        return self.asked_of(read_tensors(self.path(name, student))[0])
+
+    def asked_of(self, stored: Mapping[str, Value]) -> dict[str, Value]:
+        """Keep of tensors named ``ood.SET`` or ``place.SET`` the experiment's, in its order."""
+        of_sets = ("ood.", "place.")
+        found = {k: v for k, v in stored.items() if not k.startswith(of_sets)}
+        for start in of_sets:
+            wanted = [start + ood for ood in self.experiment.ood]
+            found |= {name: stored[name] for name in wanted if name in stored}
+        return found
+
+    def records(self) -> dict[str, dict[str, Any]]:
+        """Return what was recorded of each stage under the experiment's settings.
+
+        Returns:
+            ``distill``, then ``evaluate-HASH/student-0`` and so on → the manifest's entry.
+        """
+        found = {}
+        if "distill" in self.manifest():
+            found["distill"] = self.manifest()["distill"]
+        for name, stage in STAGES.items():
+            for student in range(self.experiment.students) if stage.by_student else ():
+                part = self.stored_part(name, student)
+                if part is not None:
+                    place = part.directory.relative_to(self.directory).as_posix()
+                    found[place] = part.manifest()[name]
+        return found
+
+    # -- writing ----------------------------------------------------------------------------
+
+    def record(
+        self, stage: str, files: Sequence[str], seconds: float, *, student: int = 0, **facts: Any
+    ) -> None:
+        """Record a finished stage, see `Folder.record_stage`; a student's in its own folder."""
+        path = self.directory / "experiment.json"
+        if not path.is_file():
+            values = self.experiment.to_dict()
+            write_json(path, {k: v for k, v in values.items() if k not in EVALUATION_FIELDS})
+        if STAGES[check_stage(stage)].by_student:
+            facts["settings"] = stage_settings(stage, self.experiment)
+            facts["made_from"] = self.made_from(stage, student)
+            self.part(stage, student).record_stage(stage, files, seconds, **facts)
+        else:
+            self.record_stage(stage, files, seconds, **facts)
 
     def verify(self) -> list[str]:
-        """Re-hash every recorded file.
+        """Re-hash every recorded file, of the set and of every evaluation.
 
         Returns:
             One line per complaint: a file is missing or its bytes have changed.
         """
-        complaints = []
-        for stage, entry in self.manifest().items():
-            for name, expected in entry["files"].items():
-                path = self.path(name)
-                if not path.is_file():
-                    complaints.append(f"{path}: missing (written by stage '{stage}')")
-                elif sha256(path) != expected:
-                    complaints.append(f"{path}: changed since stage '{stage}' wrote it")
-        return complaints
+        return [line for folder in (self, *self.parts()) for line in folder.complaints()]
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    if not path.is_file():
+        raise BadInput(f"{path}: no such file")
+    return pd.read_csv(path)
+
+
+def _first_places(column: pd.Series) -> dict[Any, int]:
+    return {value: i for i, value in enumerate(dict.fromkeys(column))}
+
+
+def _mean(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Average reports of the same rows; a single one is returned as it is."""
+    first = frames[0]
+    if len(frames) == 1:
+        return first
+    same = [c for c in first.columns if c in ROW_COLUMNS]
+    for other in frames[1:]:
+        if not other[same].equals(first[same]):
+            raise ValueError("reports of students of one set differ in their rows")
+    measured = [c for c in first.columns if c not in ROW_COLUMNS]
+    mean = sum(frame[measured].astype(float) for frame in frames) / len(frames)
+    return first.assign(**{name: mean[name] for name in measured})

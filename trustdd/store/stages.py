@@ -1,18 +1,26 @@
-"""The stages of a run: what each needs, what its result depends on, and whether it is done.
+"""The stages of a run: what each needs, what its result depends on, and what it writes.
 
 ``distill`` and ``evaluate`` are done for every run; the others for the runs of the profile's group
-of the same name.
+of the same name. ``distill`` makes a set, once a run. The others test it: each with
+``experiment.students`` students, under the settings that are named here, and what is made under
+other settings lies beside it (`trustdd.store.run`).
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trustdd.settings.errors import BadInput
 from trustdd.settings.experiment import Experiment
-from trustdd.store.run import Run
 
+if TYPE_CHECKING:
+    from trustdd.store.run import Run
+
+#: the OOD suite that a student is tested on
 SUITE = ("ood", "ood_limit")
 
 
@@ -23,30 +31,56 @@ class Stage:
     Attributes:
         name: as on the command line and in the manifest.
         needs: the stage that it goes on from; none for the first.
+        files: names of the files that it may write.
+        made_from: files of the stage before that its result depends on.
         settings: fields of the experiment that its result depends on and the run's key does not.
         everywhere: whether it is done for every run.
     """
 
     name: str
     needs: str
-    settings: tuple[str, ...]
+    files: tuple[str, ...]
+    made_from: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
     everywhere: bool = False
+
+    @property
+    def by_student(self) -> bool:
+        """Whether it is done with each student for itself, rather than once a run."""
+        return bool(self.settings)
 
 
 STAGES: dict[str, Stage] = {
     stage.name: stage
     for stage in (
-        Stage("distill", "", (), everywhere=True),
-        Stage("evaluate", "distill", SUITE, everywhere=True),
-        Stage("course", "distill", SUITE),
-        Stage("transfer", "evaluate", (*SUITE, "networks")),
-        Stage("detectors", "evaluate", SUITE),
+        Stage(
+            "distill", "",
+            ("distilled.safetensors", "initial.safetensors", "snapshots.safetensors", "curves.csv"),
+            everywhere=True,
+        ),
+        Stage(
+            "evaluate", "distill",
+            ("report.csv", "student.safetensors", "logits.safetensors", "features.safetensors",
+             "samples.safetensors"),
+            ("distilled.safetensors",), SUITE, everywhere=True,
+        ),
+        Stage(
+            "course", "distill", ("snapshots.csv",),
+            ("distilled.safetensors", "snapshots.safetensors"), SUITE,
+        ),
+        Stage(
+            "transfer", "evaluate", ("transfer.csv",),
+            ("distilled.safetensors",), (*SUITE, "networks"),
+        ),
+        Stage("detectors", "evaluate", ("detectors.csv",), ("student.safetensors",), SUITE),
     )
-}
+}  # fmt: skip
 #: stages of every run, in order
 MAIN_STAGES = tuple(name for name, stage in STAGES.items() if stage.everywhere)
 #: stages of the runs of a group of the same name
 FURTHER_STAGES = tuple(name for name, stage in STAGES.items() if not stage.everywhere)
+#: file → the stage that writes it
+WRITTEN_BY = {file: stage.name for stage in STAGES.values() for file in stage.files}
 
 
 def check_stage(name: str) -> str:
@@ -63,19 +97,30 @@ def check_stage(name: str) -> str:
 def stage_settings(name: str, experiment: Experiment) -> dict[str, Any]:
     """Return the settings to record with a stage, as JSON values."""
     values = experiment.to_dict()
-    return {field: values[field] for field in STAGES[name].settings}
+    return {field: values[field] for field in STAGES[check_stage(name)].settings}
+
+
+def stage_folder(name: str, settings: Mapping[str, Any]) -> str:
+    """Return the folder of a stage that tests a set: its name and a hash of its settings."""
+    text = json.dumps(settings, sort_keys=True)
+    return f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def covers(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
+    """Tell whether what was made under some settings holds all that others ask for.
+
+    Lists (of OOD sets, of networks) are tested one by one, so a longer one holds a shorter one.
+    """
+    if set(stored) != set(asked):
+        return False
+    return all(
+        set(value) <= set(stored[name])
+        if isinstance(value, list) and isinstance(stored[name], list)
+        else value == stored[name]
+        for name, value in asked.items()
+    )
 
 
 def finished(run: Run, name: str) -> bool:
-    """Tell whether a stage is recorded, its files are there, and its settings are today's."""
-    recorded = run.manifest().get(check_stage(name), {}).get("settings") or {}
-    return run.done(name) and recorded == stage_settings(name, run.experiment)
-
-
-def begun_from(name: str) -> tuple[str, ...]:
-    """Return a stage and all stages that go on from it, directly or not."""
-    found = [check_stage(name)]
-    for other, stage in STAGES.items():
-        if stage.needs in found:
-            found.append(other)
-    return tuple(found)
+    """Tell whether a stage is done, for every student and all settings of the run's experiment."""
+    return run.finished(name)

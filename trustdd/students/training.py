@@ -58,6 +58,7 @@ def train_student(
     experiment: Experiment,
     network: str = "convnet",
     progress: bool = False,
+    student: int = 0,
 ) -> nn.Module:
     """Train a student on a distilled set as the experiment says.
 
@@ -72,6 +73,7 @@ def train_student(
         experiment: the settings (`training_*`, `outlier_weight`, `augmentation`, `seed`).
         network: ``"convnet"`` or another name of ``networks.NETWORKS``.
         progress: show a bar.
+        student: which of the set's students; each has weights and draws of its own.
 
     Returns:
         The trained network in eval mode, on the experiment's device.
@@ -91,12 +93,16 @@ def train_student(
         channels=distilled.images.shape[1],
         classes=distilled.classes,
         student_lr=distilled.student_lr,
+        student=student,
         bar=tqdm(total=experiment.training_epochs, desc="student", disable=not progress),
     )
 
 
 def train_students(
-    distilled: Sequence[DistilledSet], experiment: Experiment, progress: bool = False
+    distilled: Sequence[DistilledSet],
+    experiment: Experiment,
+    progress: bool = False,
+    student: int = 0,
 ) -> list[nn.Module]:
     """Train a ConvNet on each of several sets, from the same weights, as `train_student` does.
 
@@ -107,6 +113,7 @@ def train_students(
         distilled: the sets.
         experiment: the settings.
         progress: show a bar.
+        student: which of each set's students, as for `train_student`.
 
     Returns:
         The trained networks in eval mode, in the sets' order.
@@ -118,8 +125,10 @@ def train_students(
     alike = {(s.images.shape, None if s.outliers is None else s.outliers.shape, s.student_lr)
              for s in distilled}  # fmt: skip
     if device.type != "cuda" or len(distilled) < 2 or len(alike) > 1:
-        return [train_student(own, experiment, progress=progress) for own in distilled]
-    return _train_together(distilled, outliers or None, experiment, device, progress)
+        return [
+            train_student(own, experiment, progress=progress, student=student) for own in distilled
+        ]
+    return _train_together(distilled, outliers or None, experiment, device, progress, student)
 
 
 def _train_together(
@@ -128,13 +137,16 @@ def _train_together(
     experiment: Experiment,
     device: torch.device,
     progress: bool,
+    student: int,
 ) -> list[nn.Module]:
     channels, classes = distilled[0].images.shape[1], distilled[0].classes
     students = []
     for _ in distilled:
-        student = build_network(experiment, channels, classes, "student", "convnet").to(device)
-        assert isinstance(student, ConvNet)
-        students.append(student)
+        network = build_network(
+            experiment, channels, classes, *_purpose("student", "convnet", student)
+        ).to(device)
+        assert isinstance(network, ConvNet)
+        students.append(network)
     with tqdm(total=experiment.training_epochs, desc="students", disable=not progress) as bar:
         fit_together(
             students,
@@ -142,10 +154,10 @@ def _train_together(
             [own.labels.to(device) for own in distilled],
             outliers,
             student_recipe(experiment, distilled[0].student_lr),
-            [_draws(experiment, "convnet") for _ in distilled],
+            [_draws(experiment, "convnet", student) for _ in distilled],
             progress=bar,
         )
-    return [student.eval() for student in students]
+    return [network.eval() for network in students]
 
 
 def train_on_real(
@@ -154,6 +166,7 @@ def train_on_real(
     source: OutlierSource | None,
     network: str = "convnet",
     progress: bool = False,
+    student: int = 0,
 ) -> nn.Module:
     """Train a network on the whole training set, the ceiling a distilled set is measured by.
 
@@ -166,6 +179,7 @@ def train_on_real(
         source: where outliers come from, or ``None``.
         network: name of the architecture.
         progress: show a bar.
+        student: which one, as for `train_student`.
 
     Returns:
         The trained network in eval mode.
@@ -181,6 +195,7 @@ def train_on_real(
         channels=data.channels,
         classes=len(data.classes),
         normalise=data.normalise,
+        student=student,
         bar=tqdm(total=experiment.training_epochs, desc="full data", disable=not progress),
     )
 
@@ -194,26 +209,33 @@ def _train(
     channels: int,
     classes: int,
     bar: tqdm,
+    student: int,
     student_lr: float | None = None,
     normalise: Callable[[Tensor], Tensor] | None = None,
 ) -> nn.Module:
     """Train a fresh network as an experiment's students are, on whatever images and outliers."""
     images, labels = known
-    student = build_network(experiment, channels, classes, "student", network, name=network)
-    student.to(images.device)
+    purpose = _purpose("student", network, student)
+    trained = build_network(experiment, channels, classes, *purpose, name=network)
+    trained.to(images.device)
     with bar:
         fit(
-            student,
+            trained,
             images,
             labels,
             outliers,
             student_recipe(experiment, student_lr),
-            _draws(experiment, network),
+            _draws(experiment, network, student),
             normalise=normalise,
             progress=bar,
         )
-    return student.eval()
+    return trained.eval()
 
 
-def _draws(experiment: Experiment, network: str) -> torch.Generator:
-    return stream(experiment.seed, "student training", network)
+def _draws(experiment: Experiment, network: str, student: int) -> torch.Generator:
+    return stream(experiment.seed, *_purpose("student training", network, student))
+
+
+def _purpose(what: str, network: str, student: int) -> tuple[str | int, ...]:
+    """Name a student's draws; those of the first carry no number."""
+    return (what, network, student) if student else (what, network)

@@ -14,7 +14,7 @@ import tempfile
 import warnings
 from pathlib import Path
 
-from trustdd.store.run import cache_root
+from trustdd.store.files import cache_root
 
 SOURCE = Path(__file__).with_name("convnet.c")
 #: -march=native: the library is made for the CPU it is made on, and kept by its name

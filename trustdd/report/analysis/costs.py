@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
 from trustdd.report.results import summary
-from trustdd.store.run import Run, tensor_shapes
+from trustdd.store.files import tensor_shapes
+from trustdd.store.run import Run
 
 
 def costs(runs: Sequence[Run]) -> pd.DataFrame:
@@ -24,8 +26,8 @@ def costs(runs: Sequence[Run]) -> pd.DataFrame:
 
 
 def _cost(run: Run, runs: Sequence[Run]) -> dict[str, float]:
-    experiment, manifest = run.experiment, run.manifest()
-    evaluate, distill = manifest.get("evaluate", {}), manifest.get("distill", {})
+    experiment = run.experiment
+    evaluate, distill = evaluation(run), run.manifest().get("distill", {})
     values = _values_per_image(run, runs)
     if experiment.selection == "full":
         images = _full_size(run)
@@ -46,6 +48,12 @@ def _cost(run: Run, runs: Sequence[Run]) -> dict[str, float]:
         "training_seconds": float(evaluate.get("training_seconds", float("nan"))),
         "peak_memory_mib": float(stage.get("peak_memory_mib", float("nan"))),
     }
+
+
+def evaluation(run: Run) -> dict[str, Any]:
+    """What was recorded when the run's first student was trained and tested."""
+    part = run.stored_part("evaluate")
+    return {} if part is None else part.manifest()["evaluate"]
 
 
 def _shapes(run: Run) -> dict[str, tuple[int, ...]]:
@@ -69,7 +77,7 @@ def _values_per_image(run: Run, runs: Sequence[Run]) -> int:
 
 def _full_size(run: Run) -> int:
     """Number of training images of the whole dataset."""
-    recorded = run.manifest().get("evaluate", {}).get("training_images")
+    recorded = evaluation(run).get("training_images")
     if recorded is not None:
         return int(recorded)
     from trustdd.data.inliers import load_inliers

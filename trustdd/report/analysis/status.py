@@ -73,7 +73,7 @@ def _name(group: str, experiment: Experiment) -> str:
 
 
 def _seconds(run: Run) -> float:
-    return sum(float(stage.get("seconds", 0.0)) for stage in run.manifest().values())
+    return sum(float(stage.get("seconds", 0.0)) for stage in run.records().values())
 
 
 def expected_hours(experiment: Experiment, speeds: Mapping[str, Any]) -> float | None:
