@@ -18,7 +18,7 @@ from trustdd.store.files import results_root
 from trustdd.store.profiles import Profile
 from trustdd.store.run import Run
 from trustdd.store.source_hash import defining_module, source_hash
-from trustdd.store.stages import FURTHER_STAGES, finished
+from trustdd.store.stages import FURTHER_STAGES
 
 Settings = dict[str, tuple[Experiment, ...]]
 
@@ -98,7 +98,7 @@ def drop_stamps(profile: Profile, folder: Path, jobs: Settings, stage: str) -> N
     """
     for name, experiments in jobs.items():
         runs = [Run.of(e, profile.name) for e in experiments]
-        if all(finished(run, stage) for run in runs):
+        if all(run.finished(stage) for run in runs):
             continue
         for stamp in (folder / f"{name}.{stage}.json", folder / f"{name}.json"):
             stamp.unlink(missing_ok=True)

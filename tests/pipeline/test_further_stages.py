@@ -14,7 +14,6 @@ from trustdd.data.ood import load_ood_suite
 from trustdd.pipeline.work import load_student, run_stage
 from trustdd.settings.experiment import Experiment
 from trustdd.store.run import Run
-from trustdd.store.stages import finished
 from trustdd.students.detectors import fitted_detectors, vim_dimension
 
 COLUMNS = ["ood", "score", "n_in", "n_out", "auroc", "aupr_in", "aupr_out", "fpr95", "fpr95_in"]
@@ -50,16 +49,16 @@ def test_transfer_reports_each_architecture(run: Run) -> None:
     own = frame[frame["network"] == "convnet"].drop(columns="network").reset_index(drop=True)
     report = run.read_frame("report.csv")
     np.testing.assert_allclose(own["auroc"], report["auroc"], atol=1e-9)
-    assert finished(run, "transfer")
+    assert run.finished("transfer")
     fewer = Run(run.directory, EXPERIMENT.but(networks=("mlp",), ood=("textures",)))
     assert fewer.experiment.key == EXPERIMENT.key
-    assert finished(fewer, "transfer"), "it is read from what is stored"
+    assert fewer.finished("transfer"), "it is read from what is stored"
     asked = fewer.read_frame("transfer.csv")
     stored = frame[frame["network"].isin(["convnet", "mlp"]) & (frame["ood"] == "textures")]
     assert asked.equals(stored.reset_index(drop=True))
     more = Run(run.directory, EXPERIMENT.but(networks=("mlp", "alexnet")))
-    assert not finished(more, "transfer")
-    assert finished(more, "evaluate")
+    assert not more.finished("transfer")
+    assert more.finished("evaluate")
 
 
 def test_detectors_agree_with_their_definitions(run: Run) -> None:

@@ -22,7 +22,6 @@ from trustdd.settings.errors import MissingData
 from trustdd.store.files import sha256
 from trustdd.store.profiles import Profile, load_profile
 from trustdd.store.run import Run
-from trustdd.store.stages import finished
 
 pytestmark = pytest.mark.slow
 GROUPS = ("main", "random_images", "random_outliers", "mtt", "full_data", "ablation_ipc")
@@ -79,7 +78,7 @@ def test_what_is_published_makes_every_entry_again_without_data(
     assert set(done.entries) == {"fig03", "fig07", "fig08", "fig18", "tab01"}
 
     # no picture of a data set is left, nor what nothing is made from
-    left = {p.name for run in runs for p in run.directory.glob("*.safetensors")}
+    left = {p.name for run in runs for p in run.directory.rglob("*.safetensors")}
     assert left == {"distilled.safetensors", "logits.safetensors", "samples.safetensors"}
     assert not real.has("distilled.safetensors")
     told = real.manifest()["distill"]
@@ -92,7 +91,7 @@ def test_what_is_published_makes_every_entry_again_without_data(
         assert load_distilled(kept.path("distilled.safetensors")).images.shape[0] == 10 * run.ipc
         assert kept.has("logits.safetensors") == (run in profile.group("main"))
     for run in runs:
-        assert all(finished(run, stage) for stage in ("distill", "evaluate"))
+        assert all(run.finished(stage) for stage in ("distill", "evaluate"))
         assert run.verify() == []
     assert costs(runs).equals(spent)
 

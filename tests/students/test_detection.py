@@ -14,7 +14,6 @@ from trustdd.pipeline.completion import complete
 from trustdd.pipeline.work import run_stage
 from trustdd.settings.experiment import Experiment
 from trustdd.store.run import Run
-from trustdd.store.stages import finished
 from trustdd.students.detection import detect, evaluate, report
 from trustdd.students.training import train_student
 
@@ -61,11 +60,11 @@ def test_a_changed_suite_tests_anew_and_distils_nothing(tmp_path: Path) -> None:
         run_stage("evaluate", run, progress=False)
     for stage in ("distill", "evaluate"):
         run_stage(stage, run, progress=False)
-    assert finished(run, "evaluate")
+    assert run.finished("evaluate")
     before = run.manifest()["distill"]
     wider = Run(run.directory, SMALL.but(ood=("uniform",)))
     assert wider.experiment.key == SMALL.key
-    assert not finished(wider, "evaluate")
+    assert not wider.finished("evaluate")
     run_stage("distill", wider, progress=False)
     run_stage("evaluate", wider, progress=False)
     assert wider.manifest()["distill"] == before

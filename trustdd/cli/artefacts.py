@@ -210,7 +210,8 @@ def _verify_run(folder: Path) -> tuple[int, list[str]]:
         return 0, []  # no stage is finished yet
     try:
         run = Run.open(folder)
-        return sum(len(e["files"]) for e in run.manifest().values()), run.verify()
+        stored = [e for folder in (run, *run.parts()) for e in folder.manifest().values()]
+        return sum(len(entry["files"]) for entry in stored), run.verify()
     except ValueError as error:
         return 1, [f"{folder}: {error}"]
 

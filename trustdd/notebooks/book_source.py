@@ -21,7 +21,6 @@ from trustdd.settings.errors import BadInput, Explained
 from trustdd.store.files import atomic_path, results_root, sha256, write_json
 from trustdd.store.profiles import Profile, list_profiles, load_profile
 from trustdd.store.run import Run
-from trustdd.store.stages import finished
 
 #: at the top of the project, beside ``book/``
 TOP_FILES = ("_config.yml", "_toc.yml", "CHANGELOG.md")
@@ -156,7 +155,7 @@ def _distilled_sets(profile: Profile) -> dict[str, Path | bytes]:
             run = Run.of(experiment, profile.name)
             name = f"results/{profile.name}/distilled/{experiment.key}.safetensors"
             first = min(e.seed for e in profile.groups[group])
-            if experiment.seed == first and finished(run, "distill") and name not in found:
+            if experiment.seed == first and run.finished("distill") and name not in found:
                 found[name] = run.path("distilled.safetensors")
                 listed.append({"key": experiment.key, **experiment.to_dict()})
     return {**found, f"results/{profile.name}/distilled/list.json": _json(listed)}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from trustdd.notebooks.parameters import Parameter
 from trustdd.store.profiles import FIELD_NAMES, LIST_FIELDS, Profile
 from trustdd.store.run import Run
-from trustdd.store.stages import MAIN_STAGES, finished
+from trustdd.store.stages import MAIN_STAGES
 
 if TYPE_CHECKING:
     from trustdd.settings.experiment import Experiment
@@ -133,7 +133,7 @@ def _axes(
 
 def _finished(experiment: Experiment, profile: Profile) -> bool:
     run = Run.of(experiment, profile.name)
-    return all(finished(run, stage) for stage in MAIN_STAGES)
+    return all(run.finished(stage) for stage in MAIN_STAGES)
 
 
 def _reads(experiment: Experiment) -> tuple[Any, ...]:

@@ -25,7 +25,7 @@ from trustdd.settings.experiment import Experiment
 from trustdd.store.files import results_root, tensor_shapes, write_json
 from trustdd.store.profiles import Profile, load_profile
 from trustdd.store.run import MANIFEST, Run
-from trustdd.store.stages import MAIN_STAGES, STAGES, finished
+from trustdd.store.stages import MAIN_STAGES, STAGES
 
 #: tensors of a run that are kept where an entry of the catalogue asks for them
 BY_NEED = ("logits.safetensors", "samples.safetensors")
@@ -72,7 +72,7 @@ def publish(profile: str | Path | Profile) -> Publication:
     chosen = profile if isinstance(profile, Profile) else load_profile(profile)
     folder = results_root() / chosen.name
     runs = [Run.of(e, chosen.name) for e in chosen.experiments()]
-    done = [run for run in runs if all(finished(run, stage) for stage in MAIN_STAGES)]
+    done = [run for run in runs if all(run.finished(stage) for stage in MAIN_STAGES)]
     if not done:
         raise MissingArtefacts(
             f"profile '{chosen.name}': none of its {len(runs)} runs is finished; make them with: "

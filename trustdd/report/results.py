@@ -33,7 +33,7 @@ from trustdd.settings.errors import BadInput, Explained
 from trustdd.store.files import results_root
 from trustdd.store.profiles import Profile, list_profiles, load_profile, profiles_folder
 from trustdd.store.run import Run
-from trustdd.store.stages import WRITTEN_BY, finished
+from trustdd.store.stages import WRITTEN_BY
 
 if TYPE_CHECKING:
     from trustdd.store.expert_store import Experts
@@ -158,7 +158,7 @@ def holds(run: Run, files: Sequence[str]) -> bool:
     """Tell whether a run has recorded `files`, for the suite and students of its experiment."""
     recorded = [name for entry in run.records().values() for name in entry["files"]]
     return all(
-        name in recorded and run.has(name) and finished(run, WRITTEN_BY[name]) for name in files
+        name in recorded and run.has(name) and run.finished(WRITTEN_BY[name]) for name in files
     )
 
 

@@ -12,13 +12,10 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from trustdd.settings.errors import BadInput
 from trustdd.settings.experiment import Experiment
-
-if TYPE_CHECKING:
-    from trustdd.store.run import Run
 
 #: the OOD suite that a student is tested on
 SUITE = ("ood", "ood_limit")
@@ -119,8 +116,3 @@ def covers(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
         else value == stored[name]
         for name, value in asked.items()
     )
-
-
-def finished(run: Run, name: str) -> bool:
-    """Tell whether a stage is done, for every student and all settings of the run's experiment."""
-    return run.finished(name)

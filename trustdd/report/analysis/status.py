@@ -13,7 +13,7 @@ from trustdd.settings.defaults import dataset_defaults
 from trustdd.settings.experiment import Experiment
 from trustdd.store.profiles import Profile
 from trustdd.store.run import Run
-from trustdd.store.stages import MAIN_STAGES, finished
+from trustdd.store.stages import MAIN_STAGES
 
 #: the benchmark's setting, and how much of everything its seconds are for
 BENCHMARK = "cifar10"
@@ -56,7 +56,7 @@ def status(profile: Profile, benchmarks: Path | None = None) -> dict[str, Any]:
                 if hours is not None:
                     entry["expected"][device] = entry["expected"].get(device, 0.0) + hours
             run = Run.of(experiment, profile.name)
-            if all(finished(run, stage) for stage in MAIN_STAGES):
+            if all(run.finished(stage) for stage in MAIN_STAGES):
                 frame = run.read_frame("report.csv")
                 entry["done"] += 1
                 entry["accuracy"].append(float(frame["accuracy"].iloc[0]))
