@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 import torch
@@ -227,7 +228,7 @@ def _store(
     state: State,
     seconds: float,
     device: torch.device,
-    facts: Mapping[str, str],
+    facts: Mapping[str, Any],
 ) -> None:
     finished.save(run.path("distilled.safetensors"))
     start.save(run.path("initial.safetensors"))
