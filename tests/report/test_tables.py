@@ -10,12 +10,12 @@ import pytest
 from fabricated_runs import stored_profile
 
 from trustdd.report import latex, markup, numbers
+from trustdd.report.analysis.claims import CLAIMS
 from trustdd.report.comparison import Difference, difference
 from trustdd.report.markup import Code, Column, Measured, Section
 from trustdd.report.primary import primary_of
 from trustdd.report.results import Results, reports, summary
 from trustdd.report.tables import TABLES
-from trustdd.report.tables.ledger import CLAIMS
 from trustdd.report.verdicts import judge
 from trustdd.store.profiles import load_profile
 from trustdd.store.run import Run
@@ -312,6 +312,18 @@ def test_ledger_is_computed_from_the_runs(make, stored):
     assert few[trajectory, FAR] == ("–", "not run")
 
 
+def test_prose_reads_what_the_ledger_says(stored, make):
+    said = numbers.numbers(stored)
+    rows = make("tab15").data.set_index(["name", "measure"])
+    assert said["ledger.helps.far.verdict"] == rows.loc[("helps", "far"), "verdict"].iloc[0]
+    gap = rows.loc[("helps", "far"), "difference"].iloc[1]
+    assert said["ledger.helps.far.1"].startswith(f"{100 * gap:+.1f} points")
+    assert (
+        said["ledger.fitted_detectors.natural.0"] == "not run"
+        or "CI" in (said["ledger.fitted_detectors.natural.0"])
+    )
+
+
 def test_noise_enters_no_verdict(make, stored):
     """Detection of Gaussian noise can be as good or bad as it likes."""
     frame = make("tab15").data.set_index(["claim", "measure", "comparison"])["difference"]
@@ -331,17 +343,18 @@ def summary_of_sets(runs, sets):
 
 
 def test_claim_is_contradicted_where_the_runs_say_the_opposite(stored, monkeypatch):
+    from trustdd.report.analysis import claims
     from trustdd.report.tables import ledger
 
     def swapped(*given):
         frame = measured(*given)
         return frame.assign(outliers=frame["outliers"].map({"none": "oe", "oe": "none"}))
 
-    measured = ledger.measured
+    measured = claims.measured
     # three seeds of sixty images show little; what is tested is which way the word goes
     monkeypatch.setattr("trustdd.report.verdicts.LEVEL", 0.5)
     straight = ledger_rows(ledger.tab15(stored.runs("main")))
-    monkeypatch.setattr(ledger, "measured", swapped)
+    monkeypatch.setattr(claims, "measured", swapped)
     found = ledger_rows(ledger.tab15(stored.runs("main")))
     assert (straight[FAR_ABOVE, FAR][1], found[FAR_ABOVE, FAR][1]) == ("reproduced", "contradicted")
 

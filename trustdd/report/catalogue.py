@@ -32,6 +32,7 @@ from trustdd.report.results import (
     BUDGET_COLUMNS,
     MissingArtefacts,
     Results,
+    holds,
     profile_of,
     require,
     seeds_of,
@@ -64,6 +65,7 @@ class Entry:
         datasets: it takes only experiments on these; on any where empty.
         methods: it takes only experiments by these; by any where empty.
         experts: it is made from the runs' stored experts.
+        partial: it takes what is finished, where others need all of their runs.
         data: it reads the dataset itself.
     """
 
@@ -79,6 +81,7 @@ class Entry:
     datasets: tuple[str, ...] = ()
     methods: tuple[str, ...] = ()
     experts: bool = False
+    partial: bool = False
     data: bool = False
 
     @property
@@ -217,6 +220,8 @@ class Catalogue(Generic[Made]):
         with self._named(entry):
             groups = entry.groups_of(results.profile)
             planned = [r for r in results.planned(*groups) if entry.takes(r.experiment)]
+            if entry.partial:
+                planned = [run for run in planned if holds(run, entry.files)] or planned
             if "*" not in entry.also:
                 own = [r for r in results.planned(*entry.groups) if entry.takes(r.experiment)]
                 planned = _at_one_budget(planned, len(own))

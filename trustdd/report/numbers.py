@@ -16,11 +16,13 @@ from trustdd.report.results import (
     METRICS,
     MissingArtefacts,
     Results,
+    holds,
     one_setting,
     reports,
     seeds_of,
     summary,
 )
+from trustdd.report.tables.ledger import tab15
 from trustdd.store.files import write_json, write_text
 from trustdd.store.profiles import Profile
 from trustdd.store.run import Run
@@ -48,11 +50,16 @@ def numbers(results: Results) -> dict[str, Number]:
         ordinary distillation, ``main.MODE.MEASURE_gain``, the paired difference as text. The
         setting itself is ``main.dataset``, ``main.method``, ``main.ipc``, ``main.seeds`` and so on.
 
+    And what the ledger says of each claim (`trustdd.report.tables.ledger.CLAIMS`):
+        ``ledger.NAME.MEASURE.verdict``, and the difference that each comparison found as text,
+        ``ledger.NAME.MEASURE.0`` and so on; ``not run`` where there is none.
+
     Raises:
         MissingArtefacts: runs of the group ``main`` are not there.
     """
     found: dict[str, Number] = {"profile": results.profile.name}
     found |= _of_group("main", results.runs("main"))
+    found |= _of_ledger(results)
     for group in FURTHER_GROUPS:
         if group in results.profile.groups:
             with contextlib.suppress(MissingArtefacts):
@@ -82,6 +89,20 @@ def _of_group(group: str, members: Sequence[Run]) -> dict[str, Number]:
                 found[f"{name}_std"] = float(part[measure].std(ddof=1))
             if mode != "none" and "none" in modes:
                 found[f"{name}_gain"] = in_words(paired_difference(part, modes["none"], measure))
+    return found
+
+
+def _of_ledger(results: Results) -> dict[str, Number]:
+    """The verdicts, and the differences behind them, so that prose says what the ledger says."""
+    planned = results.planned(*results.profile.groups)
+    table = tab15([run for run in planned if holds(run, ("report.csv",))]).data
+    found: dict[str, Number] = {}
+    for (name, measure), rows in table.groupby(["name", "measure"], sort=False):
+        place = f"ledger.{name}.{measure}"
+        found[f"{place}.verdict"] = str(rows["verdict"].iloc[0])
+        for i, row in enumerate(rows.itertuples()):
+            gap = Difference(row.difference, row.low, row.high, row.seeds)
+            found[f"{place}.{i}"] = in_words(gap) if row.seeds else "not run"
     return found
 
 
