@@ -19,6 +19,7 @@ from trustdd.notebooks import book_source
 from trustdd.pipeline import completion
 from trustdd.pipeline.completion import published_runs
 from trustdd.settings.defaults import METHODS
+from trustdd.settings.errors import Explained
 from trustdd.settings.experiment import Experiment
 from trustdd.store import source_hash
 from trustdd.store.profiles import load_profile
@@ -123,7 +124,9 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """A pipeline that writes which source made a stage; returns the stages it ran."""
     ran: list[str] = []
 
-    def run_stage(stage: str, run: Run, progress: bool, student: int | None) -> None:
+    def run_stage(
+        stage: str, run: Run, progress: bool, student: int | None = None, images_of: object = None
+    ) -> None:
         ran.append(stage)
         folder = run if student is None else run.part(stage, student)
         name = STAGES[stage].files[0]
@@ -192,7 +195,9 @@ def test_a_run_is_made_by_one_process_at_a_time(
     monkeypatch.setattr(completion, "stage_source", lambda *_: "now")
     inside, release, ran = threading.Event(), threading.Event(), []
 
-    def run_stage(stage: str, run: Run, progress: bool, student: int | None) -> None:
+    def run_stage(
+        stage: str, run: Run, progress: bool, student: int | None = None, images_of: object = None
+    ) -> None:
         ran.append(stage)
         inside.set()
         assert release.wait(10)
@@ -407,7 +412,7 @@ def test_sphinx_starts_anew_where_going_on_is_not_safe(
     assert not goes_on(**page), "a page has gone"
     assert not goes_on(**{**page, "book__ext/e.py": "1"}), "an extension is new"
     status[0] = 1
-    with pytest.raises(RuntimeError, match="failed or warned"):
+    with pytest.raises(Explained, match="failed or warned"):
         goes_on(**{**page, "book__ext/e.py": "1"})
     status[0] = 0
     assert not goes_on(**{**page, "book__ext/e.py": "1"}), "the last build warned"

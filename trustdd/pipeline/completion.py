@@ -162,7 +162,10 @@ def _make(
     # torch only where there is something to make
     from trustdd.pipeline.work import run_stage
 
-    run_stage(stage, run, progress, student if by_student else None)
+    if by_student:
+        run_stage(stage, run, progress, student)
+    else:
+        run_stage(stage, run, progress, images_of=_with_same_images(run))
     manifest = place.manifest()
     entry = manifest[stage] | {"source": source}
     write_json(place.path("manifest.json"), {**manifest, stage: entry})
@@ -172,6 +175,19 @@ def _make(
         for part in run.parts() if run.made_from("course") != before else ():
             if part.directory not in published:
                 shutil.rmtree(part.directory)
+
+
+def _with_same_images(run: Run) -> Run | None:
+    """The run beside this one that has its images already, where that is stored and fresh."""
+    from trustdd.distillation.loop import same_images
+
+    ordinary = same_images(run.experiment)
+    if ordinary is None:
+        return None
+    beside = Run(run.directory.parent / ordinary.key, ordinary)
+    published = published_folders(beside.directory)
+    source = stage_source("distill", ordinary)
+    return beside if _is_fresh(beside, "distill", 0, source, published) else None
 
 
 @contextlib.contextmanager

@@ -30,7 +30,13 @@ from trustdd.students.training import (
 )
 
 
-def run_stage(stage: str, run: Run, progress: bool = True, student: int | None = None) -> None:
+def run_stage(
+    stage: str,
+    run: Run,
+    progress: bool = True,
+    student: int | None = None,
+    images_of: Run | None = None,
+) -> None:
     """Do one stage of a run, unless it is done.
 
     Args:
@@ -41,6 +47,8 @@ def run_stage(stage: str, run: Run, progress: bool = True, student: int | None =
         progress: show bars.
         student: with which student, done again where it is stored; by default with each of
             ``run.experiment.students`` that it is not stored of.
+        images_of: where a set is distilled, the run that has its images, see
+            `trustdd.distillation.loop.distill`.
 
     Raises:
         ValueError: unknown stage, the data is not there, or the stage before is not done.
@@ -56,7 +64,7 @@ def run_stage(stage: str, run: Run, progress: bool = True, student: int | None =
             if student is not None or run.stored_part(stage, index) is None:
                 _WORK[stage](run, index, progress)
     elif run.experiment.selection != "full":
-        distill(run.experiment, run, progress)
+        distill(run.experiment, run, progress, images_of)
     else:
         run.record("distill", [], 0.0, device="none")
 
