@@ -19,6 +19,7 @@ from trustdd.store.profiles import Profile
 from trustdd.store.run import Run
 from trustdd.store.source_hash import defining_module, source_hash
 from trustdd.store.stages import FURTHER_STAGES
+from trustdd.store.yaml_files import read_yaml
 
 Settings = dict[str, tuple[Experiment, ...]]
 
@@ -148,7 +149,7 @@ def notebook_variants(path: Path, notebooks: Mapping[str, str]) -> dict[str, tup
     found: dict[str, tuple[str, str]] = {}
     if not path.is_file():
         return found
-    for notebook, variants in (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).items():
+    for notebook, variants in (read_yaml(path) or {}).items():
         if notebook not in notebooks:
             raise ValueError(f"{path}: '{notebook}'; expected one of {', '.join(notebooks)}")
         for name, parameters in variants.items():

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
 
+from trustdd.settings.errors import BadInput
 from trustdd.store.profiles import list_profiles, load_profile
 
 TEXT = """
@@ -18,8 +20,15 @@ groups:
   main: {dataset: digits, outliers: [none, poe], seed: [0, 1], ood: [gaussian, uniform]}
   more:
     - {dataset: digits, outliers: poe, corruptions: [[invert], [jigsaw, mosaic]]}
-    - {dataset: digits, outliers: none, seed: 1}
+    - {dataset: digits, outliers: none, seed: 1, ood: [gaussian, uniform]}
 """
+
+
+#: ten lines that stand for a hundred million values
+LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{new}: &{new} [{', '.join([f'*{old}'] * 10)}]\n"
+    for old, new in itertools.pairwise("abcdefgh")
+)
 
 
 @pytest.fixture
@@ -85,6 +94,111 @@ def test_a_malformed_profile_is_named(path: Path, old: str, new: str, words: lis
         load_profile(path)
     for word in words:
         assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", ["expected a mapping with title"]),
+        ("- a", ["expected a mapping with title"]),
+        ("groups: [a, b]", ["groups ['a', 'b']", "a mapping"]),
+        ("groups: {main: [a, b]}", ["group 'main' 'a'", "a mapping"]),
+        ("groups: {main: }", ["group 'main' None", "a mapping"]),
+        ("groups: {main: []}", ["group 'main' is empty"]),
+        ("groups: {main: {seed: []}}", ["group 'main'", "seed is an empty list"]),
+        ("groups: {main: {seed: [1, 0, 1]}}", ["seed", "1 stands there twice"]),
+        ("groups: {main: {ood: [gaussian, gaussian]}}", ["ood", "each name once"]),
+        ("groups: {main: {corruptions: [[invert], [invert]], outliers: poe}}", ["twice"]),
+        ("groups: {main: {corruptions: [[invert], jigsaw], outliers: poe}}", ["'jigsaw'"]),
+        ("groups: {main: {dataset: {a: b}}}", ["dataset {'a': 'b'}", "digits"]),
+        ("groups: {main: {method: {a: b}}}", ["method {'a': 'b'}", "dsa"]),
+        ("groups: {main: {augmentation: 3}}", ["group 'main'", "augmentation 3"]),
+        ("groups: {main: {seed: 2020-01-01}}", ["seed datetime.date", "an integer"]),
+        ("groups: {main: {ipc: 2020-13-45}}", ["month"]),
+        ("groups: {main: {ipc: !!python/name:os.system }}", ["line 1", "python/name"]),
+        ("groups: {../../x: {seed: 0}}", ["group '../../x'", "a plain name"]),
+        ("groups: {'': {seed: 0}}", ["group ''", "a plain name"]),
+        ("groups: {a b: {seed: 0}}", ["group 'a b'", "a plain name"]),
+        ("groups: {'<b>': {seed: 0}}", ["group '<b>'", "a plain name"]),
+        ("groups: {.hidden: {seed: 0}}", ["group '.hidden'", "a plain name"]),
+        ("groups: {3: {seed: 0}}", ["key 3 is no text"]),
+        ("groups: {[a]: {seed: 0}}", ["a list or mapping is no text"]),
+        ("groups: {main: {true: 0}}", ["key true is no text"]),
+        ("groups: {main: {seed: 0}, main: {seed: 1}}", ["line 1", "'main' is given twice"]),
+        ("groups:\n  main: {seed: 0}\n  more: {ipc: 1, seed: 2,\n    ipc: 2}",
+         ["line 4", "'ipc' is given twice"]),
+        ("groups:\n  main:\n\tseed: 0", ["line 3", "\\t"]),
+        ("groups: {main: {seed: [0, 1}}", ["line 1", "expected ',' or ']'"]),
+        ("groups: {main: {seed: " + "[" * 3000, ["nested deeper than 20 levels"]),
+        ("{a: " * 3000, ["nested deeper than 20 levels"]),
+        ("settings: &a {digits: *a}", ["alias", "stands in"]),
+        (LAUGHS, ["more than 100000 values"]),
+        ("groups: {main: {seed: [" + ", ".join(str(i) for i in range(10001)) + "]}}",
+         ["10001 experiments", "at most 10000"]),
+        ("title: x" + "x" * 2**20, ["bytes", "at most 1048576"]),
+        ("title: 3", ["title 3", "text"]),
+        ("description: [a]", ["description ['a']", "text"]),
+        ("settings: [a]", ["settings ['a']", "a mapping"]),
+        ("settings: {digits: 3}", ["settings of 'digits' 3", "a mapping"]),
+        ("settings: {digits: {mtt: 3}}", ["settings of 'digits', mtt 3", "a mapping"]),
+        ("settings: {a/b: {}}", ["'a/b'", "image folder"]),
+        # of a dataset that no group holds
+        ("settings: {cifar10: {width: wide}}", ["settings of 'cifar10'", "width 'wide'"]),
+        ("settings: {cifar10: {dc: {widths: 3}}}", ["settings of 'cifar10', dc", "nearest: width"]),
+        ("settings: {cifar10: {method: dc}}", ["settings of 'cifar10'", "method", "in a group"]),
+        ("groups: {main: {seed: 1\0}}", ["special characters are not allowed"]),
+    ],
+)  # fmt: skip
+def test_no_malformed_profile_gets_in(tmp_path: Path, text: str, words: list[str]) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text(text)
+    with pytest.raises(BadInput) as caught:
+        load_profile(path)
+    assert str(path) in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_text_that_is_not_utf_8_is_named_with_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_bytes(b"title: a\ndescription: caf\xe9\n")
+    with pytest.raises(BadInput, match=r"own.yaml, line 2: not UTF-8"):
+        load_profile(path)
+
+
+def test_a_profile_keeps_letters_of_any_script_and_numbers_as_people_write_them(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "café-🐱.yaml"
+    path.write_text(
+        "\ufefftitle: Große 🐱\nsettings: {digits: {lr_images: 1e-3}}\n"
+        "groups: {größe_1: {outlier_weight: [5e-1, 2]}, 漢字: {outliers: poe}}\n",
+        encoding="utf-8",
+    )
+    profile = load_profile(path)
+    assert (profile.name, profile.title) == ("café-🐱", "Große 🐱")
+    assert list(profile.groups) == ["größe_1", "漢字"]
+    assert profile.experiment().lr_images == 0.001
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["ood: [gaussian]", "ood_limit: 7", "networks: [mlp]", "data_root: here", "device: cpu"],
+)
+def test_groups_that_would_share_a_run_and_differ_are_refused(tmp_path: Path, change: str) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text(f"groups: {{main: {{seed: [0, 1]}}, more: {{seed: 1, {change}}}}}\n")
+    with pytest.raises(BadInput, match=f"groups 'main' and 'more' .* with {change.split(':')[0]}"):
+        load_profile(path)
+
+
+def test_a_name_that_is_no_plain_name_is_no_profile(tmp_path: Path) -> None:
+    for name in ("-quick.yaml", "a b.yaml", "a;b.yaml"):
+        path = tmp_path / name
+        path.write_text("groups: {main: {seed: 0}}\n")
+        with pytest.raises(BadInput, match="a plain name"):
+            load_profile(path)
 
 
 def test_an_unknown_profile_offers_the_nearest() -> None:

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from trustdd.notebooks.parameters import Parameter
-from trustdd.store.profiles import FIELD_NAMES, LIST_FIELDS, Profile
+from trustdd.store.profile_files import LIST_FIELDS
+from trustdd.store.profiles import FIELD_NAMES, Profile
 from trustdd.store.run import Run
 from trustdd.store.stages import MAIN_STAGES
 

@@ -10,7 +10,6 @@ recorded with every result.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import math
@@ -28,7 +27,7 @@ from trustdd.settings.defaults import (
 )
 from trustdd.settings.errors import BadInput
 from trustdd.settings.setting import Rule, Setting, choice, flag, names, number, setting, whole
-from trustdd.settings.validation import check_choice, check_path, check_text
+from trustdd.settings.validation import check_choice, check_field, check_path, check_text
 
 PRECISIONS = ("float32", "bf16")
 OUTLIERS = ("none", "oe", "poe")
@@ -324,12 +323,7 @@ class Experiment:
             ValueError: a name is no field; the message offers the nearest ones.
         """
         for name in values:
-            if name not in SETTINGS:
-                near = difflib.get_close_matches(str(name), SETTINGS, n=3)
-                hint = f"; nearest: {', '.join(near)}" if near else ""
-                raise BadInput(
-                    f"setting '{name}' is unknown{hint}; expected one of {', '.join(SETTINGS)}"
-                )
+            check_field(name, SETTINGS)
         tupled: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in values.items()

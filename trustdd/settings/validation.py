@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import os
 import re
+from collections.abc import Collection
 
 from trustdd.settings.errors import BadInput
+
+#: would be taken for part of a path, a pattern or a command
+_MARKS = frozenset("/\\:*?\"'<>|{}[]()$`#&;!%,")
 
 
 def check_choice(name: str, value: object, allowed: tuple[str, ...]) -> str:
@@ -108,3 +113,29 @@ def check_names(
     for single in value if allowed else ():
         check_choice(one or name, single, allowed)
     return tuple(value)
+
+
+def check_plain_name(what: str, name: object) -> str:
+    """Return a name that can be a file's: letters of any script, digits, signs, no mark of a path.
+
+    Raises:
+        ValueError: naming what is called so, and the name.
+    """
+    fine = isinstance(name, str) and 0 < len(name) <= 100 and name[0] not in ".-"
+    if not fine or any(c in _MARKS or c.isspace() or not c.isprintable() for c in str(name)):
+        raise BadInput(
+            f"{what} {name!r}; expected a plain name: letters, digits, _ and -, at most 100 of them"
+        )
+    return str(name)
+
+
+def check_field(name: object, known: Collection[str]) -> None:
+    """Refuse a name that is no setting of an experiment; the nearest ones are offered.
+
+    Raises:
+        ValueError: naming it, the nearest and all there are.
+    """
+    if name not in known:
+        near = difflib.get_close_matches(str(name), known, n=3)
+        hint = f"; nearest: {', '.join(near)}" if near else ""
+        raise BadInput(f"setting '{name}' is unknown{hint}; expected one of {', '.join(known)}")

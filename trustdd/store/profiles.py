@@ -15,22 +15,18 @@ A profile is a YAML file ``profiles/NAME.yaml``::
 from __future__ import annotations
 
 import difflib
-import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from trustdd.settings.defaults import METHODS
 from trustdd.settings.errors import BadInput
-from trustdd.settings.experiment import SCORE_NAMES, Experiment
-from trustdd.settings.validation import check_choice, check_names
+from trustdd.settings.experiment import SCORE_NAMES, SETTINGS, Experiment
+from trustdd.settings.validation import check_choice, check_names, check_plain_name
 from trustdd.store.files import project_root
+from trustdd.store.profile_files import SCOPES, cells, read_profile_file
 
-#: fields whose value is itself a list of names; a grid over them is a list of lists
-LIST_FIELDS = ("corruptions", "ood", "networks")
 FIELD_NAMES = tuple(f.name for f in fields(Experiment))
 #: fields that ``None`` leaves unset
 UNSET_BY_NONE = frozenset(f.name for f in fields(Experiment) if f.default is None)
@@ -108,7 +104,7 @@ class Profile:
         ``grid(outliers=["none", "poe"], seed=[0, 1])`` makes four. Each is made as by
         `experiment`, with its errors.
         """
-        return tuple(self.experiment(**cell) for cell in _cells(given))
+        return tuple(self.experiment(**cell) for cell in cells(given))
 
     def group(self, name: str) -> tuple[Experiment, ...]:
         """Return a group's experiments.
@@ -155,53 +151,58 @@ def load_profile(name: str | Path) -> Profile:
         if path.suffix in (".yaml", ".yml") and text == str(path):
             hint = f": no such file in {Path.cwd()};"
         raise BadInput(f"profile '{text}'{hint} expected one of {', '.join(known)}, or a .yaml")
-    content = yaml.safe_load(path.read_text())
-    if not isinstance(content, dict):
-        raise BadInput(f"profile {path}: expected a mapping with title, settings and groups")
-    allowed = ("title", "description", "primary", "settings", "groups")
-    for key in content:
-        if key not in allowed:
-            raise BadInput(f"profile {path}: '{key}'; expected one of {', '.join(allowed)}")
     try:
+        check_plain_name("its name", path.stem)
+        content = read_profile_file(path)
         primary = Primary.of(content["primary"]) if "primary" in content else None
+        groups = {
+            group: _experiments(group, content["settings"], grids)
+            for group, grids in content["groups"].items()
+        }
+        _check_alike(groups)
     except BadInput as error:
-        raise BadInput(f"profile {path}: {error}") from None
-    settings = content.get("settings") or {}
-    groups: dict[str, tuple[Experiment, ...]] = {}
-    for group, grids in (content.get("groups") or {}).items():
-        grids = grids if isinstance(grids, list) else [grids]
-        try:
-            groups[group] = tuple(_make(settings, cell) for grid in grids for cell in _cells(grid))
-        except BadInput as error:
-            raise BadInput(f"profile {path}, group '{group}': {error}") from None
+        said = str(error)
+        raise BadInput(said if said.startswith(str(path)) else f"profile {path}: {said}") from None
     return Profile(
         path.stem,
-        str(content.get("title", path.stem)),
-        str(content.get("description", "")),
-        settings,
+        content["title"],
+        content["description"],
+        content["settings"],
         groups,
         path,
         primary,
     )
 
 
-def _cells(grid: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Expand a grid: every field with several values is crossed with the others."""
-    if not isinstance(grid, Mapping):
-        raise BadInput(f"{grid!r}; expected a mapping of fields to values or lists of values")
-    axes = []
-    for name, value in grid.items():
-        if name in LIST_FIELDS:
-            several = bool(value) and isinstance(value[0], list)
-        else:
-            several = isinstance(value, list)
-        axes.append(value if several else [value])
-    return [dict(zip(grid, cell, strict=True)) for cell in itertools.product(*axes)]
+def _experiments(
+    group: str, settings: Mapping[str, Mapping[str, Any]], grids: Sequence[Mapping[str, Any]]
+) -> tuple[Experiment, ...]:
+    try:
+        return tuple(_make(settings, cell) for grid in grids for cell in cells(grid))
+    except BadInput as error:
+        raise BadInput(f"group '{group}': {error}") from None
+
+
+def _check_alike(groups: Mapping[str, Sequence[Experiment]]) -> None:
+    """Refuse two experiments with one key, of which one run could hold the results of one."""
+    known: dict[str, tuple[str, Experiment]] = {}
+    for group, experiments in groups.items():
+        for experiment in experiments:
+            other, first = known.setdefault(experiment.key, (group, experiment))
+            mine, theirs = (e.to_dict(place=True) for e in (experiment, first))
+            for name, value in mine.items():
+                if value != theirs[name]:
+                    raise BadInput(
+                        f"groups '{other}' and '{group}' hold {experiment.key} with {name} "
+                        f"{theirs[name]!r} and {value!r}; expected the same"
+                    )
 
 
 def _make(settings: Mapping[str, Mapping[str, Any]], given: Mapping[str, Any]) -> Experiment:
-    dataset = given.get("dataset", "digits")
-    method = given.get("method", "dsa")
+    # both are looked up, so they have to be what they should be
+    dataset, method = (
+        SETTINGS[name].check(name, given.get(name, SETTINGS[name].default)) for name in SCOPES
+    )
     given = {k: v for k, v in given.items() if v is not None or k not in UNSET_BY_NONE}
     merged: dict[str, Any] = {}
     for scope in ("*", dataset):
