@@ -13,7 +13,9 @@ from pathlib import Path
 import yaml
 
 from trustdd.pipeline.completion import stage_source
+from trustdd.pipeline.shared_experts import all_experts, needs_experts
 from trustdd.settings.experiment import Experiment
+from trustdd.store.expert_store import experts_key
 from trustdd.store.files import results_root
 from trustdd.store.profiles import Profile
 from trustdd.store.run import Run
@@ -43,29 +45,6 @@ def group_settings(profile: Profile, together: bool) -> Settings:
     return {name: tuple(members) for name, members in found.items()}
 
 
-def work(experiments: Iterable[Experiment]) -> int:
-    """Estimate, in thousands of images that go through a network, what experiments cost.
-
-    Rough: it only decides which job starts first, so that no core waits for a long last one.
-    """
-    total = 0
-    for e in experiments:
-        images = e.ipc + e.outlier_ipc
-        parts = 1 if e.outliers == "none" else 2
-        total += e.training_epochs * images
-        if e.selection == "full":
-            total += e.training_epochs * 1000
-        elif e.selection == "random":
-            continue
-        elif e.method == "mtt":
-            # every student step once forwards, and about thrice on the way back
-            total += 4 * e.iterations * e.student_steps * images
-        else:
-            each = e.real_batch * parts + e.inner_loops * images
-            total += e.iterations * e.outer_loops * each
-    return total // 1000
-
-
 def further_jobs(profile: Profile, together: bool) -> dict[str, tuple[str, tuple[Experiment, ...]]]:
     """Name the jobs of the further stages, each with its stage and its experiments.
 
@@ -78,6 +57,46 @@ def further_jobs(profile: Profile, together: bool) -> dict[str, tuple[str, tuple
             found[stage] = (stage, members)
         elif members:
             found |= {f"{stage}-{e.key}": (stage, (e,)) for e in members}
+    return found
+
+
+def shared_experts(jobs: Settings) -> Settings:
+    """Find the expert trajectories that more than one job of the graph is distilled by.
+
+    Each is trained by a job of its own, so that no job waits for another's.
+
+    Args:
+        jobs: job → the experiments that it distils.
+
+    Returns:
+        Key of the experts → all experiments of the jobs that share them.
+    """
+    found: dict[str, list[Experiment]] = {}
+    users: dict[str, set[str]] = {}
+    for job, experiments in jobs.items():
+        for experiment in filter(needs_experts, experiments):
+            key = experts_key(experiment)
+            found.setdefault(key, []).append(experiment)
+            users.setdefault(key, set()).add(job)
+    return {key: tuple(members) for key, members in found.items() if len(users[key]) > 1}
+
+
+def tasks(
+    stages: Iterable[str], experiments: Sequence[Experiment], shared: Settings
+) -> list[tuple[str, Experiment]]:
+    """List what a job does, for `costs.needs`: its stages, and experts that no other job trains.
+
+    Args:
+        stages: of each experiment.
+        experiments: of the job.
+        shared: the experts that have a job of their own, from `shared_experts`.
+    """
+    found = [(stage, experiment) for stage in stages for experiment in experiments]
+    own: dict[str, list[Experiment]] = {}
+    for stage, experiment in found:
+        if stage == "distill" and needs_experts(experiment):
+            own.setdefault(experts_key(experiment), []).append(experiment)
+    found += [("experts", all_experts(e)) for key, e in own.items() if key not in shared]
     return found
 
 

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import click
 
 from trustdd.cli.artefacts import bundle, figure, numbers, publish, table, verify
-from trustdd.cli.complete import complete, stage
+from trustdd.cli.complete import complete, experts, stage
 from trustdd.cli.data import data
 from trustdd.cli.listing import list_command
 from trustdd.cli.run import run
@@ -35,7 +35,7 @@ def cli() -> None:
 
 
 for _command in (
-    list_command, run, figure, table, numbers, bundle, data, verify, publish, complete, stage,
+    list_command, run, figure, table, numbers, bundle, data, verify, publish, complete, stage, experts,
 ):  # fmt: skip
     cli.add_command(_command)
 

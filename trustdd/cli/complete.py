@@ -107,6 +107,36 @@ def _hashes(run: Run, stage: str) -> dict[str, str]:
     }
 
 
+@click.command(
+    epilog="\b\nExample:\n  trustdd experts digits-mtt-poe-ipc2-seed0-1a2b3c4d --profile quick",
+    short_help="Train the expert trajectories that runs share.",
+)
+@click.argument("keys", nargs=-1, required=True, metavar="KEY...")
+@profile_option
+@click.option("--keep", is_flag=True, help="Leave finished runs as they are, whatever made them.")
+@click.option("--progress/--no-progress", default=True, help="Show a bar.")
+@stamp_option
+def experts(
+    keys: tuple[str, ...], profile: str, keep: bool, progress: bool, stamp: Path | None
+) -> None:
+    """Train the experts that a profile's runs, named by their KEYs, will be distilled by.
+
+    Distilling trains those that are missing; where several processes distil by the same experts,
+    this spares all but one of them the wait. Runs that are finished ask for none.
+    """
+    from trustdd.pipeline.shared_experts import train_for
+    from trustdd.store.expert_store import read_manifest
+    from trustdd.store.profiles import load_profile
+    from trustdd.store.run import write_json
+
+    folder = train_for(_runs(load_profile(profile), keys), keep=keep, progress=progress)
+    if folder is not None:
+        click.echo(folder)
+    if stamp is not None:
+        files = read_manifest(folder)["files"] if folder is not None else {}
+        write_json(stamp, {str(Path(folder or "") / name): digest for name, digest in files.items()})
+
+
 def _runs(profile: Profile, keys: tuple[str, ...]) -> list[Run]:
     from trustdd.store.run import Run
 

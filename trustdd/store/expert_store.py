@@ -15,16 +15,19 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
-import pandas as pd
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
 
 from trustdd.settings.errors import BadInput
 from trustdd.settings.experiment import Experiment
 from trustdd.store.files import read_tensors, sha256, write_json
 from trustdd.store.provenance import provenance
+
+if TYPE_CHECKING:
+    # not before an expert is read: the workflow's plan only asks for names
+    import pandas as pd
+    from torch import Tensor
 
 FORMAT = "trustdd-expert-1"
 
@@ -95,6 +98,8 @@ class ExpertTrajectory:
         at epoch 0); `test_accuracy` is in [0, 1]; `distance` is ``|θ_epoch − θ_0|`` and `step`
         ``|θ_epoch − θ_{epoch−1}|`` (0 and NaN at epoch 0).
         """
+        import pandas as pd
+
         tensors, _ = read_tensors(self.path)
         parameters = tensors["parameters"].double()
         begin = [math.nan]
@@ -147,6 +152,8 @@ class Experts(Sequence[ExpertTrajectory]):
 
     def curves(self) -> pd.DataFrame:
         """Return the curves of all experts, one below the other; see `ExpertTrajectory.curves`."""
+        import pandas as pd
+
         return pd.concat([e.curves() for e in self._experts], ignore_index=True)
 
     def manifest(self) -> dict[str, Any]:
