@@ -1,4 +1,4 @@
-"""The graph among other processes: one Snakemake a profile, and the jobs that outlived the last one."""
+"""The graph among other processes: one Snakemake a profile, and jobs that outlived the last one."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from typing import TextIO
 def hold(path: Path, what: str) -> TextIO:
     """Be the only process that holds a lock, until this one ends, however it ends.
 
-    The system takes the lock back from a process that is killed, also on another machine that shares
-    the folder, so that none is ever left behind.
+    The system takes the lock back from a process that is killed, also on another machine that
+    shares the folder, so that none is ever left behind.
 
     Args:
         path: the lock's file; made with its folders.

@@ -16,7 +16,7 @@ from typing import Any
 INTERVAL = 1.0
 #: rules that only gather others
 TARGETS = ("all", "runs")
-TAIL_BYTES = 400
+TAIL_BYTES = 2000
 
 
 class ProgressLine(logging.Handler):
@@ -85,15 +85,24 @@ class ProgressLine(logging.Handler):
         self.draw()
 
     def on_job_error(self, record: Any) -> None:
-        """A job failed: show the last line of its log."""
+        """A job failed: say how, and show the last line of its log, or else of its executor's."""
         job = self.jobs.get(record.jobid, {"rule": "?", "label": str(record.msg), "log": []})
         if self.running.pop(record.jobid, None) is None:
             return
         self.failed += 1
         self.todo[job["rule"]] -= 1
-        self.say(f"failed: {job['label']}")
-        for log in job["log"]:
-            self.say(f"  {last_line(Path(log)) or '(nothing in its log)'}\n  log: {log}")
+        status = re.search(r"status is: '(\w+)", str(getattr(record, "rule_msg", "")))
+        self.say(f"failed: {job['label']}" + (f" ({status[1]})" if status else ""))
+        # what ran the job has a log of its own: of one that was ended, or never got so far as to
+        # write to the first
+        logs = [
+            Path(log) for log in dict.fromkeys([*job["log"], *(getattr(record, "log", ()) or ())])
+        ]
+        telling = [log for log in logs if last_line(log)]
+        for log in telling:
+            self.say(f"  {last_line(log)}\n  log: {log}")
+        if not telling:
+            self.say("  (nothing in its log)" + "".join(f"\n  log: {log}" for log in logs))
 
     # -- what it says -------------------------------------------------------------------------
 
@@ -172,8 +181,10 @@ def clock(seconds: float) -> str:
 
 
 def last_line(path: Path) -> str:
-    """Return the last line of a log that says something."""
-    return next(iter(reversed(_tail(path))), "")
+    """Return the last line of a log that says what went wrong, or its last line."""
+    lines = _tail(path)
+    errors = [line for line in lines if re.search(r"error|cancelled|killed", line, re.I)]
+    return (errors or lines or [""])[-1]
 
 
 def percent_of(logs: list[str]) -> str:

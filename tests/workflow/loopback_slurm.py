@@ -147,7 +147,9 @@ class LoopbackSlurm:
 
     def jobs(self, *fields: str) -> list[dict[str, str]]:
         """Return all jobs there ever were, oldest first; fields are those of ``sacct``."""
-        listed = self.ask("sacct", "-X", "-n", "-P", "-S", "now-1days", f"--format={','.join(fields)}")
+        listed = self.ask(
+            "sacct", "-X", "-n", "-P", "-S", "now-1days", f"--format={','.join(fields)}"
+        )
         return [dict(zip(fields, line.split("|"), strict=True)) for line in listed.splitlines()]
 
     def _start(self) -> None:
@@ -162,7 +164,9 @@ class LoopbackSlurm:
         self._write("gres.conf", "".join(lines))
         # a job of Snakemake's forgets every SLURM_ variable, the place of the configuration too
         srun = shutil.which("srun", path=PATH)
-        script = f'#!/bin/sh\nSLURM_CONF={shlex.quote(str(folder / "slurm.conf"))} exec {srun} "$@"\n'
+        script = (
+            f'#!/bin/sh\nSLURM_CONF={shlex.quote(str(folder / "slurm.conf"))} exec {srun} "$@"\n'
+        )
         self._write("bin/srun", script, 0o755)
 
         socket_file, database = folder / "munge.socket", folder / "database.socket"
@@ -255,6 +259,8 @@ if __name__ == "__main__":
     if missing():
         sys.exit(missing())
     with LoopbackSlurm(Path(sys.argv[1]).resolve(), gpus=2) as slurm:
-        print(f"export SLURM_CONF={slurm.environment['SLURM_CONF']} PATH={slurm.environment['PATH']}")
+        print(
+            f"export SLURM_CONF={slurm.environment['SLURM_CONF']} PATH={slurm.environment['PATH']}"
+        )
         sys.stdout.flush()
         signal.sigwait((signal.SIGINT, signal.SIGTERM))

@@ -35,7 +35,8 @@ def cli() -> None:
 
 
 for _command in (
-    list_command, run, figure, table, numbers, bundle, data, verify, publish, complete, stage, experts,
+    list_command, run, figure, table, numbers, bundle, data, verify, publish, complete, stage,
+    experts,
 ):  # fmt: skip
     cli.add_command(_command)
 

@@ -134,7 +134,9 @@ def experts(
         click.echo(folder)
     if stamp is not None:
         files = read_manifest(folder)["files"] if folder is not None else {}
-        write_json(stamp, {str(Path(folder or "") / name): digest for name, digest in files.items()})
+        write_json(
+            stamp, {str(Path(folder or "") / name): digest for name, digest in files.items()}
+        )
 
 
 def _runs(profile: Profile, keys: tuple[str, ...]) -> list[Run]:

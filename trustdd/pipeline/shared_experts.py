@@ -35,7 +35,7 @@ def all_experts(experiments: Sequence[Experiment]) -> Experiment:
     if len({experts_key(e) for e in experiments}) != 1:
         keys = ", ".join(sorted({experts_key(e) for e in experiments})) or "none"
         raise BadInput(f"experts of {keys}; expected runs that share their experts")
-    longest = max(experiments, key=_epochs)
+    longest = max(experiments, key=lambda e: e.max_start_epoch + e.expert_epochs)
     return replace(longest, experts=max(e.experts for e in experiments))
 
 
@@ -63,10 +63,6 @@ def train_for(runs: Iterable[Run], *, keep: bool = False, progress: bool = True)
 
     train_experts(wanted, folder, progress)
     return folder
-
-
-def _epochs(experiment: Experiment) -> int:
-    return experiment.max_start_epoch + experiment.expert_epochs
 
 
 def _distilled(run: Run, keep: bool) -> bool:
