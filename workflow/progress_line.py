@@ -93,16 +93,17 @@ class ProgressLine(logging.Handler):
         self.todo[job["rule"]] -= 1
         status = re.search(r"status is: '(\w+)", str(getattr(record, "rule_msg", "")))
         self.say(f"failed: {job['label']}" + (f" ({status[1]})" if status else ""))
-        # what ran the job has a log of its own: of one that was ended, or never got so far as to
-        # write to the first
-        logs = [
-            Path(log) for log in dict.fromkeys([*job["log"], *(getattr(record, "log", ()) or ())])
-        ]
-        telling = [log for log in logs if last_line(log)]
+        own = [Path(log) for log in job["log"]]
+        telling = [log for log in own if last_line(log)]
+        if not telling or (status and status[1] != "FAILED"):
+            # what ran the job has a log of its own: of one that was ended, or never got so far as
+            # to write to the first
+            others = [Path(log) for log in getattr(record, "log", None) or ()]
+            telling += [log for log in others if log not in own and last_line(log)]
         for log in telling:
             self.say(f"  {last_line(log)}\n  log: {log}")
         if not telling:
-            self.say("  (nothing in its log)" + "".join(f"\n  log: {log}" for log in logs))
+            self.say("  (nothing in its log)" + "".join(f"\n  log: {log}" for log in own))
 
     # -- what it says -------------------------------------------------------------------------
 
