@@ -29,6 +29,7 @@ from trustdd.store.stages import MAIN_STAGES, STAGES
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "workflow"))
 
+import costs  # noqa: E402
 import plan  # noqa: E402
 import progress_line  # noqa: E402
 
@@ -235,7 +236,7 @@ def test_jobs_hold_the_runs_of_a_group(tmp_path: Path) -> None:
     assert {name: len(experiments) for name, experiments in together.items()} == {
         "main": 6, "ablation_ipc": 3,
     }  # fmt: skip
-    assert plan.work(together["main"]) > plan.work(together["main"][:3]) > 0
+    assert costs.work(together["main"]) > costs.work(together["main"][:3]) > 0
     further = plan.further_jobs(profile, True)
     assert {job: (stage, len(e)) for job, (stage, e) in further.items()} == {
         "course": ("course", 1)
