@@ -126,8 +126,8 @@ def experts(
     """
     from trustdd.pipeline.shared_experts import train_for
     from trustdd.store.expert_store import read_manifest
+    from trustdd.store.files import write_json
     from trustdd.store.profiles import load_profile
-    from trustdd.store.run import write_json
 
     folder = train_for(_runs(load_profile(profile), keys), keep=keep, progress=progress)
     if folder is not None:

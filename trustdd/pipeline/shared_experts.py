@@ -10,12 +10,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from trustdd.pipeline.completion import stage_source
+from trustdd.pipeline.completion import published_folders, stage_source
 from trustdd.settings.errors import BadInput
 from trustdd.settings.experiment import Experiment
 from trustdd.store.expert_store import experts_directory, experts_key
 from trustdd.store.run import Run
-from trustdd.store.stages import finished
 
 
 def needs_experts(experiment: Experiment) -> bool:
@@ -66,7 +65,9 @@ def train_for(runs: Iterable[Run], *, keep: bool = False, progress: bool = True)
 
 
 def _distilled(run: Run, keep: bool) -> bool:
-    if not finished(run, "distill"):
+    """Tell whether a run's set is there, and is not going to be made again."""
+    if not run.finished("distill"):
         return False
-    source = run.manifest()["distill"].get("source")
-    return keep or source == stage_source("distill", run.experiment)
+    if keep or run.directory in published_folders(run.directory):
+        return True
+    return run.manifest()["distill"].get("source") == stage_source("distill", run.experiment)
