@@ -75,11 +75,11 @@ def test_what_is_published_makes_every_entry_again_without_data(
     assert stopped.has("checkpoint.safetensors")
     assert set(done.runs) == {r.experiment.key for r in runs}
     assert done.missing == ()
-    assert set(done.entries) == {"fig03", "fig07", "fig08", "fig18", "tab01"}
+    assert set(done.entries) == {"fig03", "fig07", "fig08", "tab01"}
 
     # no picture of a data set is left, nor what nothing is made from
-    left = {p.name for run in runs for p in run.directory.rglob("*.safetensors")}
-    assert left == {"distilled.safetensors", "logits.safetensors", "samples.safetensors"}
+    left = {p.stem for run in runs for p in run.directory.rglob("*.safetensors")}
+    assert left == {"distilled", "logits", "samples", "features"}
     assert not real.has("distilled.safetensors")
     told = real.manifest()["distill"]
     assert told["left_out"]["distilled.safetensors"]["sha256"] == drawn
@@ -89,7 +89,8 @@ def test_what_is_published_makes_every_entry_again_without_data(
     for run in profile.group("ablation_ipc"):
         kept = Run.of(run, profile.name)
         assert load_distilled(kept.path("distilled.safetensors")).images.shape[0] == 10 * run.ipc
-        assert kept.has("logits.safetensors") == (run in profile.group("main"))
+        for name in ("logits.safetensors", "features.safetensors"):
+            assert kept.has(name) == (run in profile.group("main"))
     for run in runs:
         assert all(run.finished(stage) for stage in ("distill", "evaluate"))
         assert run.verify() == []

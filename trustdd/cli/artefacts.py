@@ -156,8 +156,8 @@ def bundle(profile: str, output: Path | None) -> None:
 def publish(profile: str) -> None:
     """Reduce a profile's finished runs to what is kept in the repository.
 
-    Reports, curves, manifests, distilled sets and what the catalogue needs stay; students, features
-    and images of data sets are removed, their hashes recorded. Then commit results/PROFILE.
+    Reports, curves, manifests, distilled sets and what the catalogue needs stay; students and
+    images of data sets are removed, their hashes recorded. Then commit results/PROFILE.
     """
     from trustdd.report.publishing import publish as reduce_to_published
 

@@ -2,7 +2,7 @@
 
 Kept of a finished run are its reports, curves, manifest and distilled set, and whatever the
 catalogue needs to make its entries again without any dataset. Left out, with their hashes on
-record, are students, features, and the real images that a set began as or consists of: data sets
+record, are students, and the real images that a set began as or consists of: data sets
 are not the project's to pass on. (Of an OOD set the one image stays that fig01 shows.) An entry
 that would need more is kept as it was made.
 """
@@ -28,7 +28,7 @@ from trustdd.store.run import MANIFEST, Run
 from trustdd.store.stages import MAIN_STAGES, STAGES
 
 #: tensors of a run that are kept where an entry of the catalogue asks for them
-BY_NEED = ("logits.safetensors", "samples.safetensors")
+BY_NEED = ("logits.safetensors", "samples.safetensors", "features.safetensors")
 #: groups that pages show the same entries of, as variants
 FURTHER_GROUPS = ("mtt",)
 #: what a finished run has no more use for

@@ -7,7 +7,8 @@ Files of a run that are read here, all written by the stages below this floor:
 ``initial.safetensors``   the set before distillation
 ``curves.csv``            `iteration`, `loss_in`, `loss_out`
 ``report.csv``            a row per (`ood`, `score`), see ``trustdd.students.detection.report``
-``logits.safetensors``    ``in``, ``in_labels``, ``ood.NAME``; ``features.safetensors`` alike
+``logits.safetensors``    ``in``, ``in_labels``, ``ood.NAME``
+``features.safetensors``  where the images lie, see ``trustdd.students.feature_space``
 ``snapshots.csv``         the report's columns and `iteration`: students of the set on its way
 ``transfer.csv``          the report's columns and `network`: students of other architectures
 ``detectors.csv``         the report's columns, further values of `score`

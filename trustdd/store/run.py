@@ -298,8 +298,8 @@ class Run(Folder):
         return self.asked_of(read_tensors(self.path(name, student))[0])
 
     def asked_of(self, stored: Mapping[str, Value]) -> dict[str, Value]:
-        """Keep of tensors named ``ood.SET`` or ``place.SET`` the experiment's, in its order."""
-        of_sets = ("ood.", "place.")
+        """Keep of tensors that are named after OOD sets the experiment's, in its order."""
+        of_sets = ("ood.", "place.", "distance.")
         found = {k: v for k, v in stored.items() if not k.startswith(of_sets)}
         for start in of_sets:
             wanted = [start + ood for ood in self.experiment.ood]

@@ -19,6 +19,7 @@ from trustdd.networks.process import prepare_process
 from trustdd.settings.errors import BadInput
 from trustdd.settings.experiment import Experiment
 from trustdd.settings.randomness import stream
+from trustdd.students.feature_space import feature_space
 from trustdd.students.metrics import ood_metrics
 from trustdd.students.scores import SCORES
 
@@ -73,9 +74,8 @@ class Evaluation:
         return images | {f"place.{n}": torch.tensor(p) for n, p in self.sample_places.items()}
 
     def feature_tensors(self) -> dict[str, Tensor]:
-        """The features as named tensors: ``in``, ``in_labels``, ``ood.NAME``, in half precision."""
-        named = {name if name == "in" else f"ood.{name}": f for name, f in self.features.items()}
-        return {k: f.half() for k, f in named.items()} | {"in_labels": self.feature_labels}
+        """What is kept of the features, see `trustdd.students.feature_space`."""
+        return feature_space(self.features, self.feature_labels)
 
 
 @torch.inference_mode()

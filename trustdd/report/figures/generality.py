@@ -153,41 +153,23 @@ def _point_handles(sets: Sequence[str]) -> list:
     ]
 
 
-def _features(run: Run) -> dict[str, np.ndarray]:
-    return {k: v.astype(np.float64) for k, v in arrays(run, "features.safetensors").items()}
-
-
 def _principal(run: Run, sets: Sequence[str]) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """The first features of each set on the two main directions of the InD features."""
-    features = _features(run)
-    centre = features["in"].mean(axis=0)
-    _, sizes, directions = np.linalg.svd(features["in"] - centre, full_matrices=False)
-    # a direction's sign is arbitrary: its largest entry is made positive
-    main = (
-        directions[:2]
-        * np.sign(directions[:2][np.arange(2), np.abs(directions[:2]).argmax(axis=1)])[:, None]
-    )
-    share = sizes[:2] ** 2 / (sizes**2).sum()
-    shown = {"in": features["in"][:POINTS_IN]}
-    shown |= {name: features[f"ood.{name}"][:POINTS_OUT] for name in sets}
-    return {name: (part - centre) @ main.T for name, part in shown.items()}, share
+    """The first images of each set on the two main directions of the InD features."""
+    stored = arrays(run, "features.safetensors")
+    shown = {"in": stored["in"][:POINTS_IN]}
+    shown |= {name: stored[f"ood.{name}"][:POINTS_OUT] for name in sets}
+    return shown, stored["in_share"]
 
 
 def _separation(run: Run, sets: Sequence[str]) -> dict[str, float]:
     """AUROC of the distance to the nearest class mean, per OOD set; InD the smaller distance."""
     from sklearn.metrics import roc_auc_score
 
-    features = _features(run)
-    labels = features["in_labels"].astype(int)
-    means = np.stack([features["in"][labels == c].mean(axis=0) for c in np.unique(labels)])
-
-    def distance(points: np.ndarray) -> np.ndarray:
-        return np.sqrt(((points[:, None] - means[None]) ** 2).sum(-1)).min(axis=1)
-
-    inside = distance(features["in"])
+    stored = arrays(run, "features.safetensors")
+    inside = stored["in_distance"]
     found = {}
     for name in sets:
-        outside = distance(features[f"ood.{name}"])
+        outside = stored[f"distance.{name}"]
         truth = np.r_[np.zeros(len(inside)), np.ones(len(outside))]
         found[name] = float(roc_auc_score(truth, np.r_[inside, outside]))
     return found
