@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,15 +13,17 @@ from trustdd.report import latex
 from trustdd.report.comparison import Difference, paired_difference, percent, seeds_text, signed
 from trustdd.report.results import (
     METRICS,
-    MissingArtefacts,
     Results,
+    by_mode,
     holds,
     one_setting,
     reports,
+    require,
     seeds_of,
     summary,
 )
 from trustdd.report.tables.ledger import tab15
+from trustdd.report.verdicts import NOT_RUN
 from trustdd.store.files import write_json, write_text
 from trustdd.store.profiles import Profile
 from trustdd.store.run import Run
@@ -45,7 +46,8 @@ def numbers(results: Results) -> dict[str, Number]:
 
     Returns:
         Key → value, for the group ``main`` and those of `FURTHER_GROUPS` that the profile has, each
-        by its first dataset, method and IPC. For every outlier mode: ``main.MODE.MEASURE``, the
+        by its first dataset, method and IPC, from the runs that are finished; what they do not
+        tell reads ``not run``. For every outlier mode: ``main.MODE.MEASURE``, the
         mean over seeds of the suite mean, in [0, 1]; ``…_std``, its standard deviation; and, beside
         ordinary distillation, ``main.MODE.MEASURE_gain``, the paired difference as text. The
         setting itself is ``main.dataset``, ``main.method``, ``main.ipc``, ``main.seeds`` and so on.
@@ -55,15 +57,34 @@ def numbers(results: Results) -> dict[str, Number]:
         ``ledger.NAME.MEASURE.0`` and so on; ``not run`` where there is none.
 
     Raises:
-        MissingArtefacts: runs of the group ``main`` are not there.
+        MissingArtefacts: no run of the group ``main`` is finished.
     """
     found: dict[str, Number] = {"profile": results.profile.name}
-    found |= _of_group("main", results.runs("main"))
-    found |= _of_ledger(results)
-    for group in FURTHER_GROUPS:
-        if group in results.profile.groups:
-            with contextlib.suppress(MissingArtefacts):
-                found |= _of_group(group, results.runs(group))
+    for group in ("main", *FURTHER_GROUPS):
+        if group in results.profile.groups or group == "main":
+            planned = one_setting(results.planned(group))
+            finished = [run for run in planned if holds(run, ("report.csv",))]
+            if group == "main" and not finished:
+                require(planned, ("report.csv",), results.name)
+            found |= _not_run(group, planned)
+            found |= _of_group(group, finished) if finished else {}
+    return found | _of_ledger(results)
+
+
+def _not_run(group: str, planned: Sequence[Run]) -> dict[str, Number]:
+    """Every number of a group, as it reads where runs are missing."""
+    experiment = planned[0].experiment
+    found: dict[str, Number] = {
+        f"{group}.dataset": experiment.dataset,
+        f"{group}.method": experiment.method.upper(),
+        f"{group}.ipc": experiment.ipc,
+        f"{group}.iterations": experiment.iterations,
+        **{f"{group}.{name}": NOT_RUN for name in ("seeds", "ood_sets", "test_images")},
+    }
+    for mode in by_mode(planned):
+        for measure in (*METRICS, "accuracy"):
+            parts = ("", "_std") if mode == "none" else ("", "_std", "_gain")
+            found |= {f"{group}.{mode}.{measure}{part}": NOT_RUN for part in parts}
     return found
 
 
@@ -102,7 +123,7 @@ def _of_ledger(results: Results) -> dict[str, Number]:
         found[f"{place}.verdict"] = str(rows["verdict"].iloc[0])
         for i, row in enumerate(rows.itertuples()):
             gap = Difference(row.difference, row.low, row.high, row.seeds)
-            found[f"{place}.{i}"] = in_words(gap) if row.seeds else "not run"
+            found[f"{place}.{i}"] = in_words(gap) if row.seeds else NOT_RUN
     return found
 
 

@@ -1,14 +1,16 @@
 """The role ``{result}`` puts a number of ``results/PROFILE/numbers.json`` into prose.
 
-``{result}`digits.poe.auroc``` shows it as stored; ``{result}`digits.poe.auroc | .3f``` formats
+``{result}`digits.poe.auroc``` shows it as stored; ``{result}`digits.poe.auroc, .3f``` formats
 it by Python's format specification (``.1%`` for a percentage). ``{result}`cifar10:main.ipc``` is
-the number of another profile; where that has no results yet, it reads "not run".
+the number of another profile; where that has no results yet, it reads "not run". A bar does for the
+comma, but not in a table, whose cells it ends.
 """
 
 from __future__ import annotations
 
 import difflib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,7 @@ class ResultRole(SphinxRole):
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
         """Return the formatted number as an inline node."""
-        key, _, form = (part.strip() for part in self.text.partition("|"))
+        key, form = (*re.split(r"\s*[,|]\s*", self.text.strip(), maxsplit=1), "")[:2]
         profile, mark, rest = key.partition(":")
         folder = shown_profile(self.env.app).folder
         if mark:
@@ -37,7 +39,9 @@ class ResultRole(SphinxRole):
             return [nodes.inline(self.rawtext, "not run", classes=["result"])], []
         self.env.note_dependency(str(path))
         try:
-            shown = format(read_number(path, key), form)
+            value = read_number(path, key)
+            # what was not run has words for its value
+            shown = value if isinstance(value, str) else format(value, form)
         except (OSError, KeyError, ValueError) as error:
             logger.warning("result '%s': %s", key, error.args[-1], location=self.get_location())
             shown = f"[{key}?]"
