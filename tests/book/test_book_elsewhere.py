@@ -149,12 +149,12 @@ def test_expected_hours_count_what_passes_through_the_network() -> None:
         )
         for outliers in ("none", "poe")
     }
-    # 1000 iterations of 10 matching steps, 9 times 50 epochs between, a student of 1000 epochs
-    assert hours["poe"] == pytest.approx((1000 * (10 * 8 + 9 * 50 * 0.2) + 1000 * 0.2) / 3600)
-    assert hours["none"] == pytest.approx((1000 * (10 * 4 + 9 * 50 * 0.1) + 1000 * 0.1) / 3600)
+    # 1000 iterations of 10 matching steps, 9 times 50 epochs between, five students of 1000 epochs
+    assert hours["poe"] == pytest.approx((1000 * (10 * 8 + 9 * 50 * 0.2) + 5000 * 0.2) / 3600)
+    assert hours["none"] == pytest.approx((1000 * (10 * 4 + 9 * 50 * 0.1) + 5000 * 0.1) / 3600)
     trajectory = paper.experiment(dataset="cifar10", method="mtt", ipc=10, outliers="poe")
-    # 5000 iterations of 30 student steps; 100 experts of 22 epochs, twice as long with outliers
-    expected = 5000 * 30 * 1.0 + 100 * 22 * 50 * 2 + 1000 * 0.2
+    # 5000 iterations of 30 student steps; 100 experts of 21 epochs, twice as long with outliers
+    expected = 5000 * 30 * 1.0 + 100 * 21 * 50 * 2 + 5000 * 0.2
     assert expected_hours(trajectory, SPEED["settings"]) == pytest.approx(expected / 3600)
     assert expected_hours(load_profile("quick").experiment(), SPEED["settings"]) is None
 
@@ -187,8 +187,10 @@ def test_a_status_counts_what_is_finished(tmp_path: Path, monkeypatch: pytest.Mo
     frame = pd.DataFrame(
         {"ood": "mnist", "score": ["msp", "energy"], "auroc": [0.9, 0.1], "accuracy": 0.5}
     )
-    run.part("evaluate").write_frame("report.csv", frame)
-    run.record("evaluate", ["report.csv"], 1800.0)
+    for student in range(5):
+        assert status(profile, tmp_path)["settings"][0]["done"] == 0, "five students are asked for"
+        run.part("evaluate", student).write_frame("report.csv", frame)
+        run.record("evaluate", ["report.csv"], 360.0, student=student)
     first = status(profile, tmp_path)["settings"][0]
     assert (first["done"], first["accuracy"], first["auroc"]) == (1, [0.5], [0.9])
     assert first["hours"] == pytest.approx(1.5)

@@ -103,7 +103,7 @@ def expected_hours(experiment: Experiment, speeds: Mapping[str, Any]) -> float |
     # the benchmark's epochs and student steps are of images and as many outliers
     share = experiment.ipc * 10 / IMAGES * (1.0 if beside else 0.5)
     student = parts["student"] / STUDENT_EPOCHS * share * experiment.training_epochs
-    seconds = student
+    seconds = student * experiment.students
     iterations = experiment.iterations
     if experiment.selection != "distilled":
         return seconds / 3600
