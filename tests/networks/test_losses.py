@@ -50,6 +50,19 @@ def test_training_adds_the_weighted_outliers() -> None:
     )
 
 
+def test_distributions_are_labels_too() -> None:
+    known, unknown = logits(), logits(3, seed=1)
+    soft = logits(seed=2).softmax(1)
+    by_hand = -(soft * known.log_softmax(1)).sum(1).mean()
+    assert torch.allclose(training_loss(known, soft, None, 0.5), by_hand)
+    # in single precision beside logits in double, as labels are stored
+    expected = by_hand + 0.5 * uniform_cross_entropy(unknown)
+    assert torch.allclose(training_loss(known, soft.float(), unknown, 0.5), expected)
+    sure = torch.nn.functional.one_hot(torch.arange(6) % 5, 5).double()
+    hard = training_loss(known, torch.arange(6) % 5, None, 0.5)
+    assert torch.allclose(training_loss(known, sure, None, 0.5), hard)
+
+
 @pytest.mark.parametrize("shape", [(0, 5), (4, 0), (5,), (2, 3, 4)])
 def test_logits_of_another_shape_or_of_nothing_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"expected \[n, k\], both at least 1"):

@@ -170,6 +170,22 @@ def test_soft_targets_are_the_training_loss() -> None:
     assert float(alone.loss(logits[:4])) == pytest.approx(float(cross_entropy(logits[:4], labels)))
 
 
+def test_soft_targets_of_distributions_are_the_training_loss() -> None:
+    generator = torch.Generator().manual_seed(3)
+    logits = torch.randn(7, 4, generator=generator, dtype=torch.float64)
+    labels = torch.randn(4, 4, generator=generator).softmax(1)
+    loss = SoftTargets.of(labels, 4, outliers=3, outlier_weight=0.5, dtype=torch.float64)
+    torch.testing.assert_close(
+        loss.loss(logits), training_loss(logits[:4], labels, logits[4:], 0.5)
+    )
+    several = torch.stack([labels, labels.flip(0)], 1)
+    of_each = SoftTargets.of(several, 4, dtype=torch.float64)
+    both = of_each.loss(torch.stack([logits[:4], logits[:4]], 1))
+    alone = [SoftTargets.of(own, 4, dtype=torch.float64).loss(logits[:4])
+             for own in (labels, labels.flip(0))]  # fmt: skip
+    torch.testing.assert_close(both, torch.stack(alone))
+
+
 def test_only_a_convnet_is_written_out() -> None:
     class Other(ConvNet):
         pass

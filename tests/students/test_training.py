@@ -59,6 +59,68 @@ def test_fit_is_the_plain_loop_written_out() -> None:
         assert torch.allclose(ours, theirs, atol=1e-6)
 
 
+def test_fit_on_distributions_is_the_plain_loop_written_out() -> None:
+    torch.manual_seed(0)
+    images, outliers = torch.randn(10, 1, 8, 8), torch.randn(6, 1, 8, 8)
+    labels = torch.randn(10, 3).softmax(1)
+    network, oracle = (ConvNet(1, 3, 8, width=4, depth=1) for _ in range(2))
+    oracle.load_state_dict(network.state_dict())
+    fit(network, images, labels, outliers, PLAIN, stream(0, "a"))
+    optimiser = torch.optim.SGD(oracle.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
+    generator = stream(0, "a")
+    for _ in range(3):
+        order = torch.randperm(10, generator=generator)
+        beside = torch.randperm(6, generator=generator)
+        for rows, others in zip(order.tensor_split(3), beside.tensor_split(3), strict=True):
+            loss = -(labels[rows] * oracle(images[rows]).log_softmax(1)).sum(1).mean()
+            loss = loss + 0.5 * uniform_cross_entropy(oracle(outliers[others]))
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+    for ours, theirs in zip(network.parameters(), oracle.parameters(), strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-6)
+
+
+@pytest.mark.parametrize("with_outliers", [True, False])
+@pytest.mark.parametrize("name, width", [("convnet", 4), ("convnet", 16), ("lenet", 4)])
+def test_a_temperature_softens_labels_and_logits(
+    name: str, width: int, with_outliers: bool
+) -> None:
+    """By PyTorch's passes, the compiled ones where they are there, and autograd's."""
+    torch.manual_seed(0)
+    images, labels = torch.randn(6, 1, 16, 16), torch.randn(6, 3).softmax(1)
+    outliers = torch.randn(4, 1, 16, 16) if with_outliers else None
+    network = build(name, 1, 3, 16, width, 2, torch.Generator().manual_seed(1))
+    oracle = build(name, 1, 3, 16, width, 2, torch.Generator().manual_seed(1))
+    warm = replace(PLAIN, epochs=2, batch=6, label_temperature=4.0)
+    fit(network, images, labels, outliers, warm, stream(0, "a"))
+    teacher = labels.log()  # logits that the labels are the softmax of
+    optimiser = torch.optim.SGD(oracle.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
+    for _ in range(2):
+        of = (teacher / 4).softmax(1)
+        loss = 16 * -(of * (oracle(images) / 4).log_softmax(1)).sum(1).mean()
+        if outliers is not None:
+            loss = loss + 0.5 * uniform_cross_entropy(oracle(outliers))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    for ours, theirs in zip(network.parameters(), oracle.parameters(), strict=True):
+        assert torch.allclose(ours, theirs, atol=2e-5)
+
+
+@pytest.mark.parametrize("network", ["convnet", "lenet"])
+def test_one_hot_labels_train_the_student_of_hard_ones(network: str) -> None:
+    distilled = distill(SMALL, progress=False)
+    soft = replace(distilled, labels=torch.nn.functional.one_hot(distilled.labels).float())
+    short = SMALL.but(training_epochs=3)
+    one, two = (train_student(d, short, network) for d in (distilled, soft))
+    for a, b in zip(one.parameters(), two.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-5)
+    blurred = replace(distilled, labels=0.5 * soft.labels + 0.05)
+    third = train_student(blurred, short, network)
+    assert not torch.allclose(next(third.parameters()), next(one.parameters()), atol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["convnet", "lenet"])
 def test_training_in_bfloat16_is_near_and_not_the_same(name: str) -> None:
     torch.manual_seed(0)

@@ -19,6 +19,7 @@ from trustdd.cli.complete import complete, experts, stage
 from trustdd.cli.data import data
 from trustdd.cli.listing import list_command
 from trustdd.cli.run import run
+from trustdd.cli.sets import import_command
 from trustdd.settings.errors import Explained
 
 
@@ -36,7 +37,7 @@ def cli() -> None:
 
 for _command in (
     list_command, run, figure, table, numbers, bundle, data, verify, publish, complete, stage,
-    experts,
+    experts, import_command,
 ):  # fmt: skip
     cli.add_command(_command)
 

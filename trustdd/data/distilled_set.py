@@ -45,6 +45,8 @@ class DistilledSet:
         std: its standard deviation per channel.
         whitened: what `pictures` shows where the images are ZCA-whitened: the synthetic images
             and, if any, outliers, turned back into pixels, ``uint8``; ``None`` otherwise.
+        origin: of a set that was read from elsewhere: its name, files with their hashes, how it
+            was read, and its terms, as JSON values; ``None`` of a set of this package's making.
 
     Raises:
         ValueError: images or outliers of another shape than the experiment's data has, not finite,
@@ -61,6 +63,7 @@ class DistilledSet:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     whitened: tuple[Tensor, ...] | None = None
+    origin: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         images = check_images("images", self.images, self.experiment)
@@ -106,6 +109,11 @@ class DistilledSet:
         """The number of classes."""
         return self.labels.shape[1] if self.labels.ndim == 2 else int(self.labels.max()) + 1
 
+    @property
+    def hard_labels(self) -> Tensor:
+        """The class of each image, ``int64 [n]``: of a distribution, the likeliest."""
+        return self.labels.argmax(1) if self.labels.ndim == 2 else self.labels
+
     def pictures(self) -> Tensor:
         """The synthetic images in [0, 1], clamped, ``float32 [n, c, h, w]``.
 
@@ -139,10 +147,12 @@ class DistilledSet:
         """The set with images and outliers rounded to half precision, which it is stored in.
 
         It takes half the space, and the steps are a tenth of those of an 8-bit picture's values
-        or less. Values beyond what half precision holds leave their tensor as it is.
+        or less. Values beyond what half precision holds leave their tensor as it is; the images of
+        a given set always stay as they are.
         """
         outliers = None if self.outliers is None else _rounded(self.outliers)
-        return replace(self, images=_rounded(self.images), outliers=outliers)
+        images = self.images if self.experiment.selection == "given" else _rounded(self.images)
+        return replace(self, images=images, outliers=outliers)
 
     def _pictures(self, images: Tensor) -> Tensor:
         if whitens(self.experiment):
@@ -174,6 +184,8 @@ class DistilledSet:
             "mean": json.dumps(self.mean),
             "std": json.dumps(self.std),
         }
+        if self.origin is not None:
+            metadata["origin"] = json.dumps(self.origin, sort_keys=True)
         return write_tensors(Path(path), tensors, metadata)
 
 
@@ -222,6 +234,7 @@ def _read(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Distill
         mean=_parsed(metadata, "mean", list),
         std=_parsed(metadata, "std", list),
         whitened=tuple(tensors[name] for name in PICTURES if name in tensors) or None,
+        origin=_parsed(metadata, "origin", dict) if "origin" in metadata else None,
     )
 
 

@@ -43,7 +43,7 @@ def as_fed(distilled: DistilledSet, experiment: Experiment) -> DistilledSet:
             return distilled
 
         def turned(images: Tensor) -> Tensor:
-            return _scaled(_unscaled(images, (distilled.mean, distilled.std)), target)
+            return restated(images, (distilled.mean, distilled.std), target)
     else:
         target = input_statistics(experiment)
         whitening = whitened_data(load_inliers(experiment)).whitening
@@ -64,6 +64,17 @@ def as_fed(distilled: DistilledSet, experiment: Experiment) -> DistilledSet:
         experiment=experiment,
         whitened=None,
     )
+
+
+def restated(images: Tensor, own: Statistics, target: Statistics) -> Tensor:
+    """Normalise images anew by other statistics; the very tensor where they are the same.
+
+    Args:
+        images: ``[n, c, h, w]``, normalised by `own`.
+        own: mean and std that they are normalised by.
+        target: mean and std that they are to be normalised by.
+    """
+    return images if own == target else _scaled(_unscaled(images, own), target)
 
 
 def _unscaled(images: Tensor, statistics: Statistics) -> Tensor:

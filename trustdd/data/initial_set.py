@@ -1,60 +1,90 @@
-"""The set that distillation starts from, and the random set it is compared with."""
+"""The set that distillation starts from, and the sets of the same storage it is compared with."""
 
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
+from trustdd.data.coresets import herding, kmeans_centroids
 from trustdd.data.distilled_set import DistilledSet
+from trustdd.data.feeding import as_fed
+from trustdd.data.given import read_given
 from trustdd.data.inliers import InlierData
 from trustdd.data.outliers import OutlierSource
 from trustdd.settings.errors import BadInput
 from trustdd.settings.experiment import Experiment
-from trustdd.settings.randomness import stream
+from trustdd.settings.randomness import derive_seed, stream
 
 
 def initial_set(
     experiment: Experiment, data: InlierData, source: OutlierSource | None
 ) -> DistilledSet:
-    """The set that distillation starts from, which is also the random baseline.
+    """The set that distillation starts from; without distillation, the baseline or coreset itself.
 
-    Real images: `ipc` of every class, drawn without replacement; outliers: `outlier_ipc` per
+    Images: `ipc` real ones of every class, drawn without replacement; or, as `selection` says, the
+    centroids of k-means, those that herding chooses, or a given set's. Outliers: `outlier_ipc` per
     class slot, drawn from the source. With ``initial="noise"``, what is to be distilled starts
     as standard normal noise (in normalised units) instead.
 
     Raises:
-        ValueError: a class has fewer than `ipc` images.
+        ValueError: a class has fewer than `ipc` images; or the given set is not there or does not
+            fit, see `trustdd.data.given.read_given`.
     """
-    shape = (data.channels, data.image_size, data.image_size)
-    classes = len(data.classes)
-    assert data.train.labels is not None
-    noise = experiment.initial == "noise" and experiment.selection == "distilled"
-    images, outliers = [], []
-    for label in range(classes):
-        generator = stream(experiment.seed, "initial images", label)
-        if noise:
-            images.append(torch.randn(experiment.ipc, *shape, generator=generator))
-            continue
-        members = (data.train.labels == label).nonzero().flatten()
-        if len(members) < experiment.ipc:
-            raise BadInput(
-                f"ipc {experiment.ipc}; class '{data.classes[label]}' of {data.name} has "
-                f"{len(members)} training images, expected at most that many"
-            )
-        drawn = members[torch.randperm(len(members), generator=generator)[: experiment.ipc]]
-        images.append(data.normalise(data.train.images[drawn]))
-    for slot in range(classes if source is not None else 0):
-        generator = stream(experiment.seed, "initial outliers", slot)
-        count = experiment.outlier_ipc
-        if experiment.initial == "noise" and experiment.outlier_selection == "distilled":
-            outliers.append(torch.randn(count, *shape, generator=generator))
-        elif source is not None:
-            outliers.append(data.normalise(source.batch(slot, count, generator).cpu()))
+    outliers = _outliers(experiment, data, source)
+    if experiment.selection == "given":
+        given = as_fed(read_given(experiment), experiment)
+        return DistilledSet(
+            given.images, given.labels, outliers, given.student_lr, experiment, data.mean, data.std
+        ).with_pictures(data)
+    images = [_of_class(experiment, data, label) for label in range(len(data.classes))]
     return DistilledSet(
         images=torch.cat(images).float(),
-        labels=torch.arange(classes).repeat_interleave(experiment.ipc),
-        outliers=torch.cat(outliers).float() if outliers else None,
+        labels=torch.arange(len(data.classes)).repeat_interleave(experiment.ipc),
+        outliers=outliers,
         student_lr=None,
         experiment=experiment,
         mean=tuple(data.mean),
         std=tuple(data.std),
     ).with_pictures(data)
+
+
+def _of_class(experiment: Experiment, data: InlierData, label: int) -> Tensor:
+    """A class's images ``[ipc, c, h, w]``, normalised."""
+    generator = stream(experiment.seed, "initial images", label)
+    if experiment.initial == "noise" and experiment.selection == "distilled":
+        shape = (data.channels, data.image_size, data.image_size)
+        return torch.randn(experiment.ipc, *shape, generator=generator)
+    assert data.train.labels is not None
+    members = (data.train.labels == label).nonzero().flatten()
+    if len(members) < experiment.ipc:
+        raise BadInput(
+            f"ipc {experiment.ipc}; class '{data.classes[label]}' of {data.name} has "
+            f"{len(members)} training images, expected at most that many"
+        )
+    if experiment.selection == "kmeans":
+        seed = derive_seed(experiment.seed, "k-means", label) % 2**32
+        return kmeans_centroids(data.normalise(data.train.images[members]), experiment.ipc, seed)
+    if experiment.selection == "herding":
+        own = data.normalise(data.train.images[members])
+        return own[herding(own, experiment.ipc)]
+    drawn = members[torch.randperm(len(members), generator=generator)[: experiment.ipc]]
+    return data.normalise(data.train.images[drawn])
+
+
+def _outliers(
+    experiment: Experiment, data: InlierData, source: OutlierSource | None
+) -> Tensor | None:
+    """`outlier_ipc` outliers for each class slot, normalised, or ``None``."""
+    if source is None:
+        return None
+    shape = (data.channels, data.image_size, data.image_size)
+    noise = experiment.initial == "noise" and experiment.outlier_selection == "distilled"
+    slots = []
+    for slot in range(len(data.classes)):
+        generator = stream(experiment.seed, "initial outliers", slot)
+        count = experiment.outlier_ipc
+        if noise:
+            slots.append(torch.randn(count, *shape, generator=generator))
+        else:
+            slots.append(data.normalise(source.batch(slot, count, generator).cpu()))
+    return torch.cat(slots).float()

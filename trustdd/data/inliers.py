@@ -242,7 +242,7 @@ def _check_counts(
         else torch.zeros(len(classes))  # fmt: skip
     fewest = int(counts.argmin())
     have = int(counts[fewest])
-    drawn = experiment.selection == "random" or (
+    drawn = experiment.selection in ("random", "kmeans", "herding") or (
         experiment.selection == "distilled" and experiment.initial == "real"
     )
     need = experiment.ipc if split == "train" and drawn else 1

@@ -39,8 +39,11 @@ class WhitenedData(InlierData):
 
 
 def whitens(experiment: Experiment) -> bool:
-    """Tell whether an experiment's networks are fed ZCA-whitened images."""
-    return experiment.method == "mtt" and bool(experiment.zca)
+    """Tell whether an experiment's networks are fed ZCA-whitened images.
+
+    They are where trajectory matching or a given set asks for it.
+    """
+    return experiment.zca and (experiment.method == "mtt" or experiment.selection == "given")
 
 
 def load_inputs(experiment: Experiment) -> InlierData:

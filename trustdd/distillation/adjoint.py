@@ -59,7 +59,7 @@ class Course:
         outlier_weight: λ of the student's training loss, ``CE(InD) + λ · uniform-CE(outliers)``.
         start: θ_0, ``[p]``, a constant.
         target: θ_target, ``[p]``, a constant.
-        labels: classes of the synthetic images, ``int64 [n]``.
+        labels: classes of the synthetic images, ``int64 [n]``, or distributions ``[n, k]``.
         steps: what each step sees.
     """
 

@@ -235,7 +235,7 @@ class GradientMatching:
         self.groups = Groups(materials)
         self.network: nn.Module | None = None
         classes = torch.arange(self.groups.count, device=self.device)
-        self.labels = classes.repeat_interleave(self.experiment.ipc)
+        self.labels = materials.labels
         one_hot = nn.functional.one_hot(classes).float()
         self.targets = {
             "images": one_hot,

@@ -18,6 +18,7 @@ import torch
 from tqdm import tqdm
 
 from trustdd.data.distilled_set import DistilledSet, load_distilled
+from trustdd.data.given import read_given, with_outliers
 from trustdd.data.initial_set import initial_set
 from trustdd.data.inputs import load_inputs
 from trustdd.data.outliers import outlier_source
@@ -48,8 +49,8 @@ def distill(
     interrupted one goes on from its last checkpoint and ends in the same bytes.
 
     Args:
-        experiment: the settings. ``selection="random"`` skips the optimisation of the images,
-            ``outlier_selection="random"`` that of the outliers.
+        experiment: the settings. A `selection` other than ``"distilled"`` skips the optimisation of
+            the images, ``outlier_selection="random"`` that of the outliers.
         run: where to store; its experiment must be this one.
         progress: show a bar with iteration, both losses and the time left.
         images_of: a finished run of ordinary distillation whose images are this one's as well, see
@@ -64,7 +65,7 @@ def distill(
         FloatingPointError: a loss is no longer finite; the last good checkpoint stays.
     """
     if experiment.selection == "full":
-        raise BadInput("selection 'full'; expected distilled or random where a set is distilled")
+        raise BadInput("selection 'full'; expected another one where a set is distilled")
     if run is not None and run.experiment.key != experiment.key:
         raise BadInput(f"run of {run.experiment.key}; expected one of {experiment.key}")
     if run is not None and run.done("distill"):
@@ -90,26 +91,33 @@ def distill(
         # built only now: a finished or random set needs no experts and no compiled code
         results = run.directory.parents[1] if run is not None else None
         objective = objective_class(experiment.method)(
-            Materials(experiment, data, source, device, results, progress, images_of is not None)
+            Materials(
+                experiment, data, source, device, results, progress, images_of is not None, start
+            )
         )
         _loop(objective, state, experiment, run, total, progress, before, begun)
     if images_of is not None:
         before += _take_images(state, images_of)
-    finished = (
-        replace(
-            start,
-            images=state.images.detach().cpu(),
-            outliers=None if state.outliers is None else state.outliers.detach().cpu(),
-            student_lr=None if state.student_lr is None else float(state.student_lr),
-        )
-        .rounded()
-        .with_pictures(data)
-    )
+    ended = _ended(start, state).rounded().with_pictures(data)
     if run is not None:
+        begin = _ended(start, State(start.images, start.outliers)).rounded().with_pictures(data)
         facts = {} if images_of is None else {"images_of": images_of.experiment.key}
         seconds = before + time.perf_counter() - begun
-        _store(run, start.rounded(), finished, state, seconds, device, facts)
-    return finished
+        _store(run, begin, ended, state, seconds, device, facts)
+    return ended
+
+
+def _ended(start: DistilledSet, state: State) -> DistilledSet:
+    """What has become of a set; a given one has gained outliers, and is else as it was."""
+    outliers = None if state.outliers is None else state.outliers.detach().cpu()
+    if start.experiment.selection == "given":
+        return with_outliers(read_given(start.experiment), outliers, start.experiment)
+    return replace(
+        start,
+        images=state.images.detach().cpu(),
+        outliers=outliers,
+        student_lr=None if state.student_lr is None else float(state.student_lr),
+    )
 
 
 def same_images(experiment: Experiment) -> Experiment | None:
@@ -161,7 +169,8 @@ def _resume(
         return State.of(tensors, device), seconds
     student_lr = None
     if _distils(experiment) and objective_class(experiment.method).LEARNS_STUDENT_LR:
-        student_lr = torch.tensor(experiment.student_lr, dtype=torch.float32, device=device)
+        rate = experiment.student_lr if start.student_lr is None else start.student_lr
+        student_lr = torch.tensor(rate, dtype=torch.float32, device=device)
     outliers = None if start.outliers is None else start.outliers.to(device, copy=True)
     return State(start.images.to(device, copy=True), outliers, student_lr), 0.0
 

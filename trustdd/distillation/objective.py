@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import ClassVar, Protocol
 
 import torch
+from torch import Tensor
 
+from trustdd.data.distilled_set import DistilledSet
 from trustdd.data.inliers import InlierData
 from trustdd.data.outliers import OutlierSource
 from trustdd.distillation.state import State
@@ -35,6 +37,8 @@ class Materials:
             ``None`` is the folder of runs without a profile.
         progress: show bars.
         images_wait: the images are not to be moved, since they are known from elsewhere.
+        start: the set that distillation starts from; without it, `ipc` images of every class, class
+            by class.
     """
 
     experiment: Experiment
@@ -44,6 +48,20 @@ class Materials:
     results: Path | None = None
     progress: bool = False
     images_wait: bool = False
+    start: DistilledSet | None = None
+
+    @property
+    def labels(self) -> Tensor:
+        """Labels of the synthetic images: ``int64 [n]``, or distributions ``float32 [n, k]``."""
+        if self.start is not None:
+            return self.start.labels.to(self.device)
+        classes = torch.arange(len(self.data.classes), device=self.device)
+        return classes.repeat_interleave(self.experiment.ipc)
+
+    @property
+    def fixed_student_lr(self) -> bool:
+        """Whether the learning rate that students train with is the given set's own."""
+        return self.start is not None and self.start.student_lr is not None
 
     @property
     def shared(self) -> Path:

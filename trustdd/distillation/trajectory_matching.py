@@ -61,7 +61,7 @@ def trajectory_loss(
         start: the expert's parameters where the student sets out, in ``parameters()`` order.
         target: the expert's parameters to arrive at. Start and target are constants.
         images: synthetic images as the network is fed them, ``[n, c, h, w]``.
-        labels: their classes, ``int64 [n]``.
+        labels: their classes, ``int64 [n]``, or distributions over them, ``[n, k]``.
         student_lr: the student's learning rate, a number or a tensor of one element.
         student_steps: SGD steps ≥ 1, without momentum.
         outliers: synthetic outliers ``[m, c, h, w]``, or ``None``.
@@ -206,7 +206,7 @@ def trajectory_step(
         network: the architecture, on the device that computes.
         experts: where segments are cut from; two parameter vectors are read.
         images: synthetic images ``[n, c, h, w]``, normalised or whitened.
-        labels: ``int64 [n]``.
+        labels: ``int64 [n]``, or ``[n, k]``.
         student_lr: the learned learning rate, one element.
         iteration: names the draws.
         outliers: synthetic outliers, or ``None``.
@@ -251,8 +251,8 @@ def _whose_turn(experiment: Experiment, count: int, iteration: int) -> int:
 class TrajectoryMatching:
     """One iteration of MTT: a segment of an expert, a student on the set, a step on the set.
 
-    Images, outliers and the student's learning rate descend on one loss. Experts are trained
-    first, unless they are stored.
+    Images, outliers and the student's learning rate descend on one loss; a given set's images and
+    learning rate stay. Experts are trained first, unless they are stored.
 
     Source: Cazenavette et al. 2022, Algorithm 1; Ma et al. (TrustDD) for the outliers.
     """
@@ -270,8 +270,8 @@ class TrajectoryMatching:
             experiment, experts_directory(experiment, materials.shared), materials.progress,
             data=data, source=materials.source,
         )  # fmt: skip
-        classes = torch.arange(len(data.classes), device=materials.device)
-        self.labels = classes.repeat_interleave(experiment.ipc)
+        self.labels = materials.labels
+        self.lr_student_lr = 0.0 if materials.fixed_student_lr else experiment.lr_student_lr
 
     @staticmethod
     def apart(experiment: Experiment) -> bool:
@@ -303,7 +303,7 @@ class TrajectoryMatching:
         rates = {
             "images": experiment.lr_images,
             "outliers": experiment.lr_outliers,
-            "student_lr": experiment.lr_student_lr,
+            "student_lr": self.lr_student_lr,
         }
         for name, gradient in zip(
             moving, torch.autograd.grad(loss, list(moving.values())), strict=True

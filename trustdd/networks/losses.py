@@ -30,15 +30,23 @@ def uniform_cross_entropy(logits: Tensor) -> Tensor:
 
 
 def training_loss(
-    logits_in: Tensor, labels: Tensor, logits_out: Tensor | None, outlier_weight: float
+    logits_in: Tensor,
+    labels: Tensor,
+    logits_out: Tensor | None,
+    outlier_weight: float,
+    temperature: float = 1.0,
 ) -> Tensor:
     """Loss of a network trained on InD images and outliers: ``CE + λ · uniform CE``.
+
+    At a temperature T, distributions and logits are both softened by it, and the cross-entropy is
+    multiplied by T², so that its gradient stays of one size (Hinton et al. 2015); outliers are not.
 
     Args:
         logits_in: of the InD images, ``[n, k]``.
         labels: their classes, ``int64 [n]``, or distributions over classes, ``[n, k]``.
         logits_out: of the outliers, ``[m, k]`` with m ≥ 1, or ``None`` without outliers.
         outlier_weight: λ ≥ 0; 0.5 in Outlier Exposure and in TrustDD.
+        temperature: T > 0.
 
     Returns:
         A scalar ≥ 0.
@@ -46,7 +54,19 @@ def training_loss(
     Raises:
         ValueError: see `uniform_cross_entropy`.
     """
-    loss = F.cross_entropy(logits_in, labels)
+    soft = softened(labels, temperature)
+    target = soft.to(logits_in.dtype) if soft.is_floating_point() else soft
+    loss = temperature**2 * F.cross_entropy(logits_in / temperature, target)
     if logits_out is None:
         return loss
     return loss + outlier_weight * uniform_cross_entropy(logits_out)
+
+
+def softened(labels: Tensor, temperature: float) -> Tensor:
+    """Soften distributions ``[…, k]`` by a temperature T: ``p^(1/T)``, made to sum to 1.
+
+    Classes, ``int64 [n]``, stay as they are, as does everything at T = 1.
+    """
+    if temperature == 1 or not labels.is_floating_point():
+        return labels
+    return (labels.log() / temperature).softmax(-1)

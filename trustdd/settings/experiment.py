@@ -26,12 +26,19 @@ from trustdd.settings.defaults import (
     trajectory_settings,
 )
 from trustdd.settings.errors import BadInput
+from trustdd.settings.given import given_hash, given_settings
 from trustdd.settings.setting import Rule, Setting, choice, flag, names, number, setting, whole
-from trustdd.settings.validation import check_choice, check_field, check_path, check_text
+from trustdd.settings.validation import (
+    check_choice,
+    check_field,
+    check_file,
+    check_path,
+    check_text,
+)
 
 PRECISIONS = ("float32", "bf16")
 OUTLIERS = ("none", "oe", "poe")
-SELECTIONS = ("distilled", "random", "full")
+SELECTIONS = ("distilled", "random", "full", "given", "kmeans", "herding")
 METRICS = ("layerwise", "mse", "cosine")
 #: detection scores that read logits alone, in every report
 SCORE_NAMES = ("msp", "maxlogit", "energy")
@@ -80,6 +87,10 @@ def _check_dataset(name: str, value: Any) -> str:
     return check_text(name, value, r"(?!\.+$)[A-Za-z0-9_.-]+", expected)
 
 
+def _check_hash(name: str, value: Any) -> str:
+    return check_text(name, value, r"|[0-9a-f]{64}", "a SHA-256, 64 hexadecimal digits")
+
+
 def _check_device(name: str, value: Any) -> str:
     return check_text(name, value, r"auto|cpu|cuda(:\d+)?", "auto, cpu, cuda or cuda:N")
 
@@ -108,7 +119,13 @@ class Experiment:
         width: channels of a ConvNet block.
         depth: ConvNet blocks; each halves the image, and by default 4 px remain.
         selection: ``"distilled"``, ``"random"`` (real images drawn at random, the baseline of
-            the same storage) or ``"full"`` (the whole training set, the ceiling).
+            the same storage), ``"full"`` (the whole training set, the ceiling), ``"given"`` (a
+            stored set, whose images never move), or a classic coreset: ``"kmeans"`` (centroids of
+            each class) or ``"herding"`` (real images whose mean follows the class's).
+        given: the file of the given set; not part of the identity, its content's hash is. Under it,
+            what is not asked for of the dataset, `ipc`, sizes and the training of students is the
+            set's own.
+        given_sha256: hash of the given set's file; follows from `given`.
         outlier_selection: ``"distilled"`` or ``"random"`` for the synthetic outliers.
         outlier_ipc: synthetic outliers per class slot.
         outlier_pool: name of the real pool for OE.
@@ -131,6 +148,8 @@ class Experiment:
         training_momentum: a student's momentum.
         training_weight_decay: a student's weight decay.
         training_batch: a student's batch size.
+        label_temperature: T > 0 of soft labels in a student's training: both the labels and the
+            student's logits are softened by it.
         ood: names of the OOD test sets.
         ood_limit: at most this many images of each (a seeded subset every student shares);
             0 takes all.
@@ -167,6 +186,8 @@ class Experiment:
     width: int = whole(_facts("width"), low=1)
     depth: int = whole(_blocks, low=1)
     selection: str = choice("distilled", SELECTIONS)
+    given: str | None = setting(None, check_file, part="place")
+    given_sha256: str = setting("", _check_hash, later=True)
     outlier_selection: str = choice("distilled", SELECTIONS[:2])
     outlier_ipc: int = whole(lambda e: e.ipc, low=0)
     outlier_pool: str = setting(_facts("outlier_pool"), check_text)
@@ -195,6 +216,7 @@ class Experiment:
     training_momentum: float = number(0.9, below=1.0)
     training_weight_decay: float = number(5e-4)
     training_batch: int = whole(256, low=1)
+    label_temperature: float = number(1.0, positive=True, later=True)
     ood: tuple[str, ...] = names(_facts("ood"), part="evaluation")
     ood_limit: int = whole(0, low=0, part="evaluation")
     students: int = whole(1, low=1, part="evaluation")
@@ -217,11 +239,12 @@ class Experiment:
 
     def __post_init__(self) -> None:
         asked = {}
+        given = self._given_settings()
         for name, declared in SETTINGS.items():
             value = getattr(self, name)
             initial = declared.unset if declared.derived else declared.default
             if type(value) is type(initial) and value == initial:
-                value = declared.default_of(self)
+                value = given[name] if name in given else declared.default_of(self)
             else:
                 asked[name] = value
             self._set(**{name: declared.check(name, value)})
@@ -243,8 +266,29 @@ class Experiment:
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
+    def _given_settings(self) -> dict[str, Any]:
+        """What follows from the given set, where there is one; its hash too."""
+        if self.given is None:
+            return {}
+        path = str(check_file("given", self.given))
+        if self.selection != "given":
+            raise BadInput(f"given '{path}' under selection '{self.selection}'; expected 'given'")
+        found = given_hash(path)
+        if self.given_sha256 not in ("", found):
+            raise BadInput(
+                f"given '{path}' is not what it was: its SHA-256 is {found[:12]}…; expected "
+                f"{self.given_sha256[:12]}…"
+            )
+        return {**given_settings(path), "given_sha256": found}
+
     def _check_together(self) -> None:
         """Refuse settings that are possible each by itself."""
+        if (self.selection == "given") != bool(self.given_sha256):
+            raise BadInput(
+                "selection 'given' without a set; expected given, the path of a stored set"
+                if self.selection == "given"
+                else f"given_sha256 under selection '{self.selection}'; expected 'given'"
+            )
         if self.dataset not in DATASETS and not self.data_root:
             raise BadInput(
                 f"dataset '{self.dataset}'; expected one of {', '.join(DATASETS)}, or, with "

@@ -79,15 +79,20 @@ def check_text(name: str, value: object, pattern: str = r"[^\0]*", expected: str
     return value
 
 
-def check_path(name: str, value: object) -> str | None:
-    """Return the path of a folder as text; ``None`` stays.
+def check_path(name: str, value: object, expected: str = "the path of a folder") -> str | None:
+    """Return a path as text; ``None`` stays.
 
     Raises:
-        ValueError: naming the setting and the value.
+        ValueError: naming the setting, the value and what is expected.
     """
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
-    return None if value is None else check_text(name, value, r"[^\0]+", "the path of a folder")
+    return None if value is None else check_text(name, value, r"[^\0]+", expected)
+
+
+def check_file(name: str, value: object) -> str | None:
+    """Return the path of a file as text; ``None`` stays. See `check_path` for the errors."""
+    return check_path(name, value, "the path of a file")
 
 
 def check_names(

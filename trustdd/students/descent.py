@@ -11,7 +11,7 @@ from torch.optim.sgd import sgd
 
 from trustdd.networks.capture import Captured
 from trustdd.networks.convnet import ConvNet
-from trustdd.networks.losses import training_loss
+from trustdd.networks.losses import softened, training_loss
 from trustdd.networks.passes import Passes, SoftTargets
 from trustdd.students.recipe import Recipe
 
@@ -27,7 +27,7 @@ class Descent:
 
         Args:
             network: what is trained.
-            recipe: of it, a step looks at momentum, weight decay, λ and precision.
+            recipe: of it, a step looks at momentum, weight decay, λ, precision and temperature.
         """
         self.parameters: list[Tensor] = list(network.parameters())
         self.device = self.parameters[0].device
@@ -83,19 +83,44 @@ class Descent:
 
     def _gradients(self, batch: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
         """InD logits, the loss, and its gradients at the parameters as they are."""
-        count, weight = len(labels), self.recipe.outlier_weight
+        recipe, count = self.recipe, len(labels)
         if self.passes is not None:
+            if recipe.label_temperature != 1:
+                return self._softened_gradients(self.passes, batch, labels)
             classes = self.parameters[-1].shape[-1]
-            loss = SoftTargets.of(labels, classes, len(batch) - count, weight)
+            loss = SoftTargets.of(labels, classes, len(batch) - count, recipe.outlier_weight)
             logits, gradients = self.passes.gradients(self.parameters, batch, loss)
             return logits[:count], loss.loss(logits), gradients
-        low = self.recipe.precision == "bf16"
+        low = recipe.precision == "bf16"
         with torch.autocast(batch.device.type, torch.bfloat16, enabled=low):
             logits = self.network(batch).float()
-        known, unknown = logits[:count], logits[count:]
-        total = training_loss(known, labels, unknown if len(unknown) else None, weight)
+        known, unknown = logits[:count], logits[count:] if len(batch) > count else None
+        total = training_loss(
+            known, labels, unknown, recipe.outlier_weight, recipe.label_temperature
+        )
         gradients = list(torch.autograd.grad(total, self.parameters))
         return known.detach(), total.detach(), gradients
+
+    def _softened_gradients(
+        self, passes: Passes, batch: Tensor, labels: Tensor
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """The same at a temperature T: that of a linear layer divided by T, outliers apart."""
+        temperature, count = self.recipe.label_temperature, len(labels)
+        classes = self.parameters[-1].shape[-1]
+        cooled = [*self.parameters[:-2], *(p / temperature for p in self.parameters[-2:])]
+        loss = SoftTargets.of(softened(labels, temperature), classes)
+        logits, gradients = passes.gradients(cooled, batch[:count], loss)
+        value = temperature**2 * loss.loss(logits)
+        scales = [temperature**2] * (len(gradients) - 2) + [temperature] * 2
+        gradients = [scale * g for scale, g in zip(scales, gradients, strict=True)]
+        if len(batch) > count:
+            none = labels[:0]
+            weight = self.recipe.outlier_weight
+            beside = SoftTargets.of(none, classes, len(batch) - count, weight)
+            known, of_outliers = passes.gradients(self.parameters, batch[count:], beside)
+            value = value + beside.loss(known)
+            torch._foreach_add_(gradients, of_outliers)
+        return logits * temperature, value, gradients
 
 
 class JointDescent(Descent):

@@ -23,6 +23,7 @@ class Recipe:
         precision: ``"float32"``, or ``"bf16"`` for convolutions and activations in bfloat16;
             parameters and their updates stay in float32.
         decay: ×0.1 on the learning rate after half of the epochs.
+        label_temperature: T > 0 of soft labels, see `trustdd.networks.losses.training_loss`.
     """
 
     epochs: int
@@ -34,6 +35,7 @@ class Recipe:
     augmentation: str | None = None
     precision: str = "float32"
     decay: bool = False
+    label_temperature: float = 1.0
 
     def rates(self) -> list[float]:
         """Return each epoch's learning rate."""
@@ -43,7 +45,7 @@ class Recipe:
 
     def steps_like(self, other: Recipe) -> bool:
         """Tell whether a step, at a given batch and learning rate, is the same under both."""
-        names = ("momentum", "weight_decay", "outlier_weight", "precision")
+        names = ("momentum", "weight_decay", "outlier_weight", "precision", "label_temperature")
         return all(getattr(self, name) == getattr(other, name) for name in names)
 
 
@@ -59,6 +61,7 @@ def student_recipe(experiment: Experiment, student_lr: float | None = None) -> R
         augmentation=experiment.augmentation,
         precision=experiment.precision,
         decay=True,
+        label_temperature=experiment.label_temperature,
     )
 
 

@@ -122,8 +122,8 @@ def train_students(
     device = resolve_device(experiment.device)
     distilled = [as_fed(own, experiment) for own in distilled]
     outliers = [s.outliers.to(device) for s in distilled if s.outliers is not None]
-    alike = {(s.images.shape, None if s.outliers is None else s.outliers.shape, s.student_lr)
-             for s in distilled}  # fmt: skip
+    alike = {(s.images.shape, s.labels.shape, None if s.outliers is None else s.outliers.shape,
+              s.student_lr) for s in distilled}  # fmt: skip
     if device.type != "cuda" or len(distilled) < 2 or len(alike) > 1:
         return [
             train_student(own, experiment, progress=progress, student=student) for own in distilled
@@ -137,7 +137,7 @@ def _train_together(
     experiment: Experiment,
     device: torch.device,
     progress: bool,
-    student: int,
+    student: int = 0,
 ) -> list[nn.Module]:
     channels, classes = distilled[0].images.shape[1], distilled[0].classes
     students = []
