@@ -99,8 +99,25 @@ def fabricate_run(experiment: Experiment, run: Run) -> Run:
     _distillation(experiment, run, generator)
     if experiment.method == "mtt":
         fabricate_experts(experiment, run.directory.parents[1])
+    frame = _fabricate_student(experiment, run, generator, 0)
+    for student in range(1, experiment.students):
+        _fabricate_student(experiment, run, generator.spawn(1)[0], student)
+    _further_reports(run, frame, generator)
+    # a fixed past: provenance must come from the manifest, not from the day of the test
+    for folder in (run, *run.parts()):
+        manifest = folder.manifest()
+        for stage in manifest.values():
+            stage |= {"date": "2024-02-29", "commit": "0123456789ab"}
+        (folder.directory / "manifest.json").write_text(json.dumps(manifest))
+    return run
+
+
+def _fabricate_student(
+    experiment: Experiment, run: Run, generator: np.random.Generator, student: int
+) -> pd.DataFrame:
+    """Write what testing one student leaves, and return its report."""
     evaluation = _evaluation(experiment, generator)
-    part = run.part("evaluate")
+    part = run.part("evaluate", student)
     part.write_tensors("logits.safetensors", evaluation.tensors())
     part.write_tensors("features.safetensors", evaluation.feature_tensors())
     part.write_tensors(
@@ -114,16 +131,9 @@ def fabricate_run(experiment: Experiment, run: Run) -> Run:
     training = 40.0 if experiment.selection == "full" else 3.0
     run.record(
         "evaluate", files, training + 2.0, training_seconds=training, device="cpu, 1 threads",
-        peak_memory_mib=600, training_images=1437,
+        peak_memory_mib=600, training_images=1437, student=student,
     )  # fmt: skip
-    _further_reports(run, frame, generator)
-    # a fixed past: provenance must come from the manifest, not from the day of the test
-    for folder in (run, *run.parts()):
-        manifest = folder.manifest()
-        for stage in manifest.values():
-            stage |= {"date": "2024-02-29", "commit": "0123456789ab"}
-        (folder.directory / "manifest.json").write_text(json.dumps(manifest))
-    return run
+    return frame
 
 
 def fabricate_experts(experiment: Experiment, folder: Path, epochs: int = 4) -> Path:

@@ -112,6 +112,26 @@ def test_what_is_published_makes_every_entry_again_without_data(
     assert {p: sha256(p) for p in sorted((folder / "runs").rglob("*")) if p.is_file()} == stored
 
 
+def test_of_several_students_the_first_ones_tensors_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = yaml.safe_load(fabricated_runs.PROFILE)
+    content["groups"] = {"main": content["groups"]["main"]}
+    content["settings"]["digits"]["students"] = 2
+    monkeypatch.setenv("TRUSTDD_RESULTS", str(tmp_path / "results"))
+    profile = load_profile(fabricated_runs.write_profile(tmp_path, yaml.safe_dump(content)))
+    runs = fabricated_runs.fabricate(profile, tmp_path / "results")
+    before = runs[0].read_frame("report.csv")
+    publish(profile)
+    for run in runs:
+        assert (run.part("evaluate", 0).directory / "logits.safetensors").is_file()
+        left = {p.name for p in run.part("evaluate", 1).directory.iterdir()}
+        assert left == {"report.csv", "manifest.json"}
+        assert run.finished("evaluate")
+        assert run.verify() == []
+    assert runs[0].read_frame("report.csv").equals(before)
+
+
 def test_nothing_to_publish_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRUSTDD_RESULTS", str(tmp_path))
     with pytest.raises(MissingArtefacts, match=r"none of its \d+ runs is finished; make them"):

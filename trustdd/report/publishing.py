@@ -1,10 +1,10 @@
 """Published results: what of a profile's runs is kept in the repository, and what is left out.
 
 Kept of a finished run are its reports, curves, manifest and distilled set, and whatever the
-catalogue needs to make its entries again without any dataset. Left out, with their hashes on
-record, are students, and the real images that a set began as or consists of: data sets
-are not the project's to pass on. (Of an OOD set the one image stays that fig01 shows.) An entry
-that would need more is kept as it was made.
+catalogue needs to make its entries again without any dataset; of several students of a set, the
+tensors of the first. Left out, with their hashes on record, are students, and the real images that
+a set began as or consists of: data sets are not the project's to pass on. (Of an OOD set the one
+image stays that fig01 shows.) An entry that would need more is kept as it was made.
 """
 
 from __future__ import annotations
@@ -159,13 +159,15 @@ def _copy(shown: Shown, place: Path) -> None:
 def _reduce(run: Run, needed: Sequence[str] | set[str]) -> None:
     """Remove what is not published of a run, and say so in its manifests."""
     students = range(run.experiment.students)
-    stored = [run.stored_part(name, i) for name in STAGES for i in students
-              if STAGES[name].by_student]  # fmt: skip
-    for folder in (run, *(part for part in stored if part is not None)):
+    # the further students' reports say all that entries ask of them
+    stored = [(run.stored_part(name, i), needed if i == 0 else ()) for name in STAGES
+              for i in students if STAGES[name].by_student]  # fmt: skip
+    folders = [(run, needed), *((part, own) for part, own in stored if part is not None)]
+    for folder, own in folders:
         manifest = folder.manifest()
         gone: list[Path] = []
         for entry in manifest.values():
-            for name in [n for n in entry["files"] if not _stays(n, needed)]:
+            for name in [n for n in entry["files"] if not _stays(n, own)]:
                 path = folder.directory / name
                 entry.setdefault("left_out", {})[name] = {
                     "sha256": entry["files"].pop(name), "bytes": path.stat().st_size,
