@@ -14,15 +14,18 @@ import yaml
 
 from trustdd.pipeline.completion import stage_source
 from trustdd.pipeline.shared_experts import all_experts, needs_experts
-from trustdd.settings.experiment import Experiment
+from trustdd.settings.defaults import METHODS
+from trustdd.settings.experiment import OUTLIERS, Experiment
 from trustdd.store.expert_store import experts_key
 from trustdd.store.files import results_root
 from trustdd.store.profiles import Profile
 from trustdd.store.run import Run
-from trustdd.store.source_hash import defining_module, source_hash
+from trustdd.store.source_hash import defining_module, module_closure, source_hash
 from trustdd.store.stages import FURTHER_STAGES
 from trustdd.store.yaml_files import read_yaml
 
+#: makes runs, and imports by their names what only some of them need
+COMPLETION = "trustdd.pipeline.completion"
 Settings = dict[str, tuple[Experiment, ...]]
 
 
@@ -188,7 +191,12 @@ def notebook_source(path: Path) -> str:
     # the text is searched, not read as a notebook, for this is done on every start
     cells = re.findall(r"^```\{code-cell\}[^\n]*\n(.*?)^```", path.read_text(), re.M | re.S)
     code = [re.sub(r"\A(:[^\n]*\n|---\n.*?\n---\n)*", "", cell, flags=re.S) for cell in cells]
-    return source_hash(imported_modules("\n".join(code)))
+    modules = imported_modules("\n".join(code))
+    if COMPLETION in module_closure(modules):
+        # whatever its parameters, it may run every method and outlier mode
+        modules += [method.module for method in METHODS.values()]
+        modules += [module for needed in OUTLIERS.values() for module in needed]
+    return source_hash(modules)
 
 
 def imported_modules(source: str) -> list[str]:

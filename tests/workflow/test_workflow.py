@@ -18,10 +18,8 @@ import pytest
 from trustdd.notebooks import book_source
 from trustdd.pipeline import completion
 from trustdd.pipeline.completion import published_runs
-from trustdd.settings.defaults import METHODS
 from trustdd.settings.errors import Explained
 from trustdd.settings.experiment import Experiment
-from trustdd.store import source_hash
 from trustdd.store.profiles import load_profile
 from trustdd.store.run import Run
 from trustdd.store.stages import MAIN_STAGES, STAGES
@@ -33,74 +31,7 @@ import costs  # noqa: E402
 import plan  # noqa: E402
 import progress_line  # noqa: E402
 
-# -- which source a stage runs ----------------------------------------------------------------
-
-
-def test_the_closure_follows_imports_also_inside_functions() -> None:
-    found = source_hash.module_closure(["trustdd.pipeline.work"])
-    assert {
-        "trustdd.students.detection",
-        "trustdd.students.metrics",
-        "trustdd.store.run",
-        "trustdd.data.outliers",
-    } <= {*found}
-    assert "trustdd.students.detectors" in found, "it is imported inside a function"
-    assert not {"trustdd.cli", "trustdd.report.figures", "trustdd.report.results"} & {*found}
-
-
-def test_an_import_that_is_not_taken_does_not_count() -> None:
-    def modules(**fields: object) -> set[str]:
-        experiment = Experiment(**fields)
-        seen: set[str] = set()
-
-        def spy(roots: tuple[str, ...], without: list[tuple[str, str]], _: object) -> str:
-            seen.update(source_hash.module_closure(roots, without))
-            return ""
-
-        original, completion.source_hash = completion.source_hash, spy
-        try:
-            completion.stage_source("distill", experiment)
-        finally:
-            completion.source_hash = original
-        return seen
-
-    assert "trustdd.data.corruptions" in modules(outliers="poe")
-    assert "trustdd.data.corruptions" not in modules(outliers="oe")
-    for method, own in METHODS.items():
-        found = {other.module for other in METHODS.values()} & modules(method=method)
-        assert found == {own.module}, method
-
-
-def test_the_hash_is_of_the_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    copy = tmp_path / "trustdd"
-    shutil.copytree(ROOT / "trustdd", copy, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(source_hash, "FOLDER", copy)
-
-    def hashes() -> dict[str, str]:
-        source_hash._file_hash.cache_clear()
-        return {s: completion.stage_source(s, Experiment()) for s in MAIN_STAGES}
-
-    try:
-        first = hashes()
-        for path in copy.rglob("*.py"):
-            os.utime(path)
-        assert hashes() == first, "touched, not changed"
-        with (copy / "students" / "metrics.py").open("a") as file:
-            file.write("\n# changed\n")
-        second = hashes()
-        assert second["distill"] == first["distill"]
-        assert second["evaluate"] != first["evaluate"]
-        with (copy / "distillation" / "gradient_matching.py").open("a") as file:
-            file.write("\n# changed\n")
-        assert hashes()["distill"] != first["distill"]
-        assert hashes()["evaluate"] == second["evaluate"]
-    finally:
-        source_hash._file_hash.cache_clear()
-
-
-def test_an_unknown_module_is_named() -> None:
-    with pytest.raises(ValueError, match=r"module 'trustdd.distilation'; expected one of "):
-        source_hash.source_hash(["trustdd.distilation"])
+# -- which source a notebook runs ---------------------------------------------------------------
 
 
 def test_a_notebooks_imports_are_mapped_to_modules() -> None:

@@ -5,12 +5,13 @@ Images stay ``uint8`` until a batch is drawn; POE corrupts just that batch.
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass
+from types import ModuleType
 
 import torch
 from torch import Tensor
 
-from trustdd.data.corruptions import CORRUPTIONS, PAIRED
 from trustdd.settings.experiment import Experiment
 from trustdd.data.inliers import InlierData
 from trustdd.networks.memory import move
@@ -46,14 +47,16 @@ class OutlierSource:
         """
         group = self.groups[slot]
         name = self.corruptions[slot % len(self.corruptions)] if self.corruptions else ""
+        known = _corruptions() if name else None
         # a double exposure takes a second image
-        needed = max(count, 2) if name in PAIRED else count
+        needed = max(count, 2) if known and name in known.PAIRED else count
         drawn = move(group[_draw(len(group), needed, generator)], self.images.device)
         images = self.images[drawn].float().div_(255.0)
-        if not name:
+        if not known:
             return images
         # noise is drawn by a CPU generator, so that a seed gives the same outliers everywhere
-        return CORRUPTIONS[name](images, generator=generator)[:count]
+        corrupted: Tensor = known.CORRUPTIONS[name](images, generator=generator)
+        return corrupted[:count]
 
     def mixed(self, count: int, generator: torch.Generator) -> Tensor:
         """Draw a batch over all slots, as evenly as `count` allows; see `batch`."""
@@ -99,6 +102,11 @@ def outlier_source(
     return OutlierSource(
         pool.to(device), tuple(order[slot::classes] for slot in range(classes)), ()
     )
+
+
+def _corruptions() -> ModuleType:
+    """The module of corruptions, imported by its name since POE alone needs it, see `OUTLIERS`."""
+    return importlib.import_module("trustdd.data.corruptions")
 
 
 def _draw(size: int, count: int, generator: torch.Generator) -> Tensor:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from trustdd.settings.defaults import METHODS
 from trustdd.settings.errors import Explained
-from trustdd.settings.experiment import Experiment
+from trustdd.settings.experiment import OUTLIERS, Experiment
 from trustdd.store.files import results_root, write_json, write_text
 from trustdd.store.profiles import Profile
 from trustdd.store.run import Folder, Run
@@ -28,8 +28,6 @@ SOURCES = {
     "transfer": _STUDENT,
     "detectors": ("trustdd.students.detectors",),
 }
-#: imports that an experiment does not take: the corruptions where outliers are none or real
-_CORRUPTIONS = ("trustdd.data.outliers", "trustdd.data.corruptions")
 CHECKPOINT = "checkpoint.safetensors"
 #: names the source that wrote the checkpoint
 CHECKPOINT_SOURCE = "checkpoint.source"
@@ -41,13 +39,13 @@ def stage_source(stage: str, experiment: Experiment) -> str:
     Raises:
         ValueError: unknown stage.
     """
-    without = [] if experiment.outliers == "poe" else [_CORRUPTIONS]
-    alone = () if stage == "distill" else ("trustdd.pipeline.work",)
     modules = SOURCES[check_stage(stage)]
+    # imported by their names, each only by those who need it
     if stage == "distill":
-        # imported by its name, since every method has its own
         modules += (METHODS[experiment.method].module,)
-    return source_hash(modules, without, alone)
+    if stage == "distill" or experiment.selection == "full":
+        modules += OUTLIERS[experiment.outliers]
+    return source_hash(modules, () if stage == "distill" else ("trustdd.pipeline.work",))
 
 
 def bring_up_to_date(run: Run, stage: str, *, keep: bool = False, progress: bool = True) -> bool:

@@ -37,7 +37,10 @@ from trustdd.settings.validation import (
 )
 
 PRECISIONS = ("float32", "bf16")
-OUTLIERS = ("none", "oe", "poe")
+#: outlier modes → modules that no other mode needs
+OUTLIERS: dict[str, tuple[str, ...]] = {
+    "none": (), "oe": (), "poe": ("trustdd.data.corruptions",),
+}  # fmt: skip
 SELECTIONS = ("distilled", "random", "full", "given", "kmeans", "herding")
 METRICS = ("layerwise", "mse", "cosine")
 #: detection scores that read logits alone, in every report
@@ -178,7 +181,7 @@ class Experiment:
 
     dataset: str = setting("digits", _check_dataset)
     method: str = choice("dsa", tuple(METHODS))
-    outliers: str = choice("none", OUTLIERS)
+    outliers: str = choice("none", tuple(OUTLIERS))
     ipc: int = whole(1, low=1)
     seed: int = whole(0)
     data_root: str | None = setting(None, check_path, part="place")
