@@ -5,7 +5,6 @@ tagged ``parameters`` made of plain assignments, the first ``profile = "quick"``
 No ``.ipynb`` is in git.
 """
 
-import ast
 import re
 import subprocess
 import sys
@@ -15,6 +14,9 @@ from typing import Any
 
 import jupytext
 import yaml
+
+from trustdd.notebooks.parameters import read_makes, read_parameters
+from trustdd.settings.errors import BadInput
 
 ROOT = Path(__file__).resolve().parent.parent
 FILE_NAME = re.compile(r"\d\d_[a-z0-9_]+\.md")
@@ -42,31 +44,22 @@ def front_matter_complaints(text: str) -> Iterator[str]:
         yield "front matter lacks kernelspec.name: python3"
 
 
-def parameter_complaints(cells: list[Any]) -> Iterator[str]:
+def parameter_complaints(notebook: Any) -> Iterator[str]:
     """Yield what is wrong with the cell tagged ``parameters``."""
-    tagged = [cell for cell in cells if "parameters" in cell.metadata.get("tags", [])]
+    tagged = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
     if len(tagged) != 1:
         yield f"{len(tagged)} cells tagged `parameters`; expected one"
         return
-    names = []
-    for statement in ast.parse(tagged[0].source).body:
-        match statement:
-            case (
-                ast.Assign(targets=[ast.Name(id=name)], value=value)
-                | ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value)
-            ):
-                names.append(name)
-                try:
-                    default = ast.literal_eval(value)
-                except ValueError:
-                    yield f"parameter {name} is no literal: {ast.unparse(value)}"
-                    continue
-                if name == "profile" and default != "quick":
-                    yield f'profile = {default!r}; expected "quick"'
-            case _:
-                yield f"the parameters cell holds more than assignments: {ast.unparse(statement)}"
-    if names[:1] != ["profile"]:
+    try:
+        parameters = read_parameters(notebook)
+        read_makes(notebook)
+    except BadInput as error:
+        yield str(error)
+        return
+    if [*parameters][:1] != ["profile"]:
         yield "the parameters cell does not start with profile"
+    elif parameters["profile"].default != "quick":
+        yield f'profile = {parameters["profile"].default!r}; expected "quick"'
 
 
 def notebook_complaints(path: Path) -> Iterator[str]:
@@ -78,9 +71,9 @@ def notebook_complaints(path: Path) -> Iterator[str]:
     yield from found
     if found:
         return
-    cells = jupytext.reads(text, fmt="md:myst").cells
-    yield from parameter_complaints(cells)
-    if any(cell.get("outputs") for cell in cells):
+    notebook = jupytext.reads(text, fmt="md:myst")
+    yield from parameter_complaints(notebook)
+    if any(cell.get("outputs") for cell in notebook.cells):
         yield "holds outputs"
 
 

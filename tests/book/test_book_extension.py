@@ -11,7 +11,6 @@ from typing import Any
 import nbformat
 import pytest
 from small_book import RECORD, SVG, Book
-from trustdd_book.notebook_box import assignments
 from trustdd_book.tables import parse_markdown_table
 
 
@@ -169,14 +168,6 @@ def test_the_box_names_the_command_and_the_values_of_this_run(book: Book) -> Non
     assert row == ["ipc", "5", "images", "per", "class"]
     # papermill's cell itself is not shown
     assert "# Parameters" not in words
-
-
-def test_assignments_keep_their_comments() -> None:
-    found = assignments('data_root = "a # b"  # where\nseeds: list[int] = [0, 1]\nimport os\n')
-    assert [(p.name, p.value, p.meaning) for p in found] == [
-        ("data_root", "'a # b'", "where"),
-        ("seeds", "[0, 1]", ""),
-    ]
 
 
 def test_a_pipe_table_keeps_bars_that_are_escaped() -> None:

@@ -146,7 +146,11 @@ def test_values_are_yaml_of_the_parameters_type(tmp_path: Path) -> None:
         ("limit=[1]", "expected int or null"),
         ("dataset=[a]", r"'dataset' is \['a'\]; expected str"),
         ("ipc", "'ipc'; expected key=value"),
-        ("seeds=[0, 1", "is not YAML"),
+        ("seeds=[0, 1", "expected ',' or '\\]'.*expected YAML, e.g. -p 'seeds="),
+        ("seeds={a: 1, a: 2}", "'a' is given twice"),
+        ("seeds=[0, 1, 0]", "'seeds' has 0 twice"),
+        ("rate=" + "9" * 400, "expected float"),
+        ("ipc=" + "9" * 5000, "Exceeds the limit"),
     ],
 )
 def test_wrong_values_are_refused(tmp_path: Path, text: str, message: str) -> None:

@@ -146,8 +146,9 @@ ipc = 2
         ("[parameters]", "[other]", "0 cells tagged"),
         ('"quick"', '"paper"', 'expected "quick"'),
         ('profile = "quick"\n', "", "does not start with profile"),
-        ("ipc = 2", "ipc = len(profile)", "no literal"),
-        ("ipc = 2", "import torch", "more than assignments"),
+        ("ipc = 2", "ipc = len(profile)", "expected assignments of plain values"),
+        ("ipc = 2", "import torch", "expected assignments of plain values"),
+        ("[parameters]", "[parameters]\n:takes: 3", "takes is no mapping"),
     ],
 )
 def test_notebooks(tmp_path, before, after, complaint):

@@ -33,8 +33,10 @@ def complete(assignments: tuple[str, ...], whole: bool, profile: str) -> None:
     """
     from trustdd.data.inliers import check_inliers
     from trustdd.data.ood import check_ood
-    from trustdd.notebooks.parameters import check_values, experiment_parameters, parse_assignments
+    from trustdd.notebooks.parameters import experiment_parameters
+    from trustdd.notebooks.values import check_values, parse_assignments
     from trustdd.pipeline.completion import bring_up_to_date
+    from trustdd.pipeline.machine import check_machine
     from trustdd.store.profiles import load_profile
     from trustdd.store.run import Run
     from trustdd.store.stages import MAIN_STAGES
@@ -55,6 +57,7 @@ def complete(assignments: tuple[str, ...], whole: bool, profile: str) -> None:
     if whole:
         experiments = chosen.experiments()
     for experiment in experiments:
+        check_machine(experiment)
         check_inliers(experiment)
         check_ood(experiment)
     for experiment in experiments:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from trustdd.settings.errors import BadInput
+
+if TYPE_CHECKING:
+    from trustdd.notebooks.parameters import Makes, Parameter
 
 
 @click.command(
@@ -48,11 +51,13 @@ def run(
     refused before anything runs. Paths are taken from the project's folder.
     """
     from trustdd.notebooks.execution import execute, output_path
-    from trustdd.notebooks.parameters import check_values, parse_assignments, read_parameters
+    from trustdd.notebooks.parameters import read_makes, read_parameters
     from trustdd.notebooks.source import find_notebook, read_notebook
+    from trustdd.notebooks.values import check_values, parse_assignments
 
     path = find_notebook(notebook)
-    parameters = read_parameters(read_notebook(path))
+    source = read_notebook(path)
+    parameters, makes = read_parameters(source), read_makes(source)
     given = _read_file(parameters_file) if parameters_file else {}
     given |= parse_assignments(assignments, parameters)
     if profile is not None:
@@ -65,24 +70,21 @@ def run(
     values = check_values(parameters, given, path.name)
     if values.get("data_root"):
         values["data_root"] = _seen_from_here(values["data_root"])
-    values = _under_profile(parameters, values)
     if output is not None and output.suffix != ".ipynb":
         raise BadInput(f"output '{output}'; expected a name that ends in .ipynb")
+    values = _under_profile(parameters, makes, values)
     shown = sys.stderr.isatty() if progress is None else progress
     written = execute(path, values, output or output_path(path, values), progress=shown)
     click.echo(written)
 
 
 def _read_file(path: Path) -> dict[str, Any]:
-    import yaml
+    from trustdd.store.yaml_files import read_yaml
 
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise BadInput(f"{path}: not YAML ({' '.join(str(error).split())})") from None
+    content = read_yaml(path)
     if not isinstance(content, dict):
         raise BadInput(f"{path}: expected a mapping of parameters to values")
-    return {str(k): v for k, v in content.items()}
+    return dict(content)
 
 
 def _seen_from_here(path: str) -> str:
@@ -94,12 +96,20 @@ def _seen_from_here(path: str) -> str:
     return str(Path(path).resolve())
 
 
-def _under_profile(parameters: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+def _under_profile(
+    parameters: dict[str, Parameter], makes: Makes, given: dict[str, Any]
+) -> dict[str, Any]:
     """Add what the profile sets, and try out what is asked for, in the project's folder."""
     import contextlib
 
-    from trustdd.notebooks.parameters import changed
-    from trustdd.notebooks.preflight import check_experiments, profile_values
+    from trustdd.notebooks.budget import published_budget
+    from trustdd.notebooks.preflight import (
+        check_experiments,
+        experts_trained,
+        finished,
+        profile_values,
+    )
+    from trustdd.notebooks.values import changed, check_values
     from trustdd.store.files import project_root
     from trustdd.store.profiles import load_profile
 
@@ -110,8 +120,17 @@ def _under_profile(parameters: dict[str, Any], given: dict[str, Any]) -> dict[st
         profile = load_profile(given.get("profile", default))
         values = given
         if profile.name != default:
-            values = {**profile_values(parameters, profile), **given}
+            brought = profile_values(parameters, profile, given)
+            brought = check_values(parameters, brought, f"a notebook under '{profile.name}'")
+            values = {**brought, **given}
         # importing torch to look for data that is known to be there would double a short run
         asked = set(given) - {"profile"}
-        check_experiments(parameters, values, profile, data=bool(asked))
+        experiments = check_experiments(parameters, values, profile, makes=makes, data=bool(asked))
+        if makes.what != "nothing":
+            experts = makes.what == "experts"
+            done = experts_trained if experts else finished
+            waiting = [e for e in experiments if not done(e, profile)]
+            note = published_budget(waiting, profile, experts)
+            if note is not None:
+                click.echo(f"trustdd: {note}", err=True)
     return changed(parameters, values)

@@ -5,10 +5,8 @@ from .execution import NotebookFailed as NotebookFailed
 from .execution import execute as execute
 from .execution import output_path as output_path
 from .parameters import Parameter as Parameter
-from .parameters import changed as changed
-from .parameters import check_values as check_values
 from .parameters import experiment_parameters as experiment_parameters
-from .parameters import parse_assignments as parse_assignments
+from .parameters import read_makes as read_makes
 from .parameters import read_parameters as read_parameters
 from .preflight import check_experiments as check_experiments
 from .preflight import profile_values as profile_values
@@ -16,3 +14,6 @@ from .source import find_notebook as find_notebook
 from .source import list_notebooks as list_notebooks
 from .source import notebook_title as notebook_title
 from .source import read_notebook as read_notebook
+from .values import changed as changed
+from .values import check_values as check_values
+from .values import parse_assignments as parse_assignments

@@ -1,12 +1,10 @@
-"""The parameters of a notebook: their names and types, and the values given for them."""
+"""The parameters of a notebook: their names and types, and what the notebook can take."""
 
 from __future__ import annotations
 
 import ast
-import difflib
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from trustdd.settings.errors import BadInput
@@ -23,7 +21,8 @@ TYPES: dict[str, tuple[type, ...]] = {
     "list": (list, tuple),
     "dict": (dict,),
 }
-EXAMPLES = {"int": "2", "float": "0.5", "str": "text", "bool": "true", "list": "[0, 1]"}
+#: of the parameters cell's metadata: what the notebook takes, and which experiments it makes
+TAKES, MAKES = "takes", "makes"
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,8 @@ class Parameter:
         optional: ``None`` is allowed.
         default: its value in the source.
         help: the comment behind it.
+        allowed: the values that the notebook takes, of a list each of them; any where empty.
+        count: how many values a list has to have; any number where ``None``.
     """
 
     name: str
@@ -46,31 +47,118 @@ class Parameter:
     optional: bool
     default: Any
     help: str
+    allowed: tuple[Any, ...] = ()
+    count: int | None = None
 
     def describe(self) -> str:
-        """The type in words: ``int``, ``list of int``, ``str or null``."""
-        text = self.kind
-        if self.kind == "list" and self.item != "any":
-            text = f"list of {self.item}"
+        """The type in words: ``int``, ``list of int``, ``str or null``, ``one of dc, dsa``."""
+        text, some = self.kind, ", ".join(map(str, self.allowed))
+        if self.kind == "list":
+            number = "" if self.count is None else f"{self.count} "
+            item = "" if self.item == "any" else f" of {number}{self.item}"
+            text = f"list of {number or 'some '}of {some}" if some else f"list{item}"
+        elif some:
+            text = f"one of {some}"
         return f"{text} or null" if self.optional and self.kind != "any" else text
 
 
 def read_parameters(notebook: NotebookNode) -> dict[str, Parameter]:
     """Read the cell tagged ``parameters``: assignments of literals, annotated or not.
 
-    The syntax tree is read rather than papermill's inspection, which takes lines by a regular
-    expression and loses ``x: int | None = 3`` and strings that hold ``#`` or ``=``.
+    The cell's metadata may say what the notebook can take of what their types allow::
+
+        takes:
+          method: [dc, dsa]
+          compared_methods: {of: [dc, dsa, mtt], count: 2}
 
     Returns:
         The parameters by name, in order; empty where no cell has the tag.
 
     Raises:
-        ValueError: the cell holds anything but assignments of literals to names.
+        ValueError: the cell holds anything but assignments of literals to names, or a default is
+            none of what the notebook takes.
     """
+    cell = _cell(notebook)
+    if cell is None:
+        return {}
+    found = parse_cell(cell.source)
+    takes = cell.metadata.get(TAKES, {})
+    if not isinstance(takes, dict):
+        raise BadInput(f"parameters cell: {TAKES} is no mapping of parameters to values")
+    for name, declared in takes.items():
+        if name not in found:
+            raise BadInput(f"parameters cell: {TAKES} names '{name}', which is no parameter")
+        found[name] = _taking(found[name], declared)
+    return found
+
+
+@dataclass(frozen=True)
+class Makes:
+    """What a notebook makes of the experiments that its parameters describe.
+
+    Attributes:
+        what: ``"runs"``; ``"experts"``, and nothing else; or ``"nothing"``.
+        changes: each a further experiment, as values of fields over the described ones.
+    """
+
+    what: str = "runs"
+    changes: tuple[Mapping[str, Any], ...] = ({},)
+
+
+def read_makes(notebook: NotebookNode) -> Makes:
+    """Read what a notebook makes.
+
+    The parameters cell's metadata says so where it is more or less than the very experiments that
+    the parameters describe::
+
+        makes: [{}, {outliers: none, ipc: 2x}]
+
+    or ``makes: experts``, or ``makes: nothing``. ``2x`` is twice the number that they give.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    cell = _cell(notebook)
+    makes = None if cell is None else cell.metadata.get(MAKES)
+    if makes is None:
+        return Makes()
+    if makes in ("experts", "nothing"):
+        return Makes(makes)
+    if not isinstance(makes, list) or not all(isinstance(change, dict) for change in makes):
+        raise BadInput(
+            f"parameters cell: {MAKES} {makes!r}; expected experts, nothing, or a list of mappings "
+            "of fields to values"
+        )
+    return Makes("runs", tuple(dict(change) for change in makes))
+
+
+def changed_by(experiment: Experiment, change: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values that one of a notebook's `Makes.changes` gives an experiment's fields."""
+    return {
+        name: 2 * getattr(experiment, name) if value == "2x" else value
+        for name, value in change.items()
+    }
+
+
+def _cell(notebook: NotebookNode) -> NotebookNode | None:
     for cell in notebook.cells:
         if cell.cell_type == "code" and "parameters" in cell.metadata.get("tags", []):
-            return _assignments(cell.source)
-    return {}
+            return cell
+    return None
+
+
+def _taking(parameter: Parameter, declared: Any) -> Parameter:
+    allowed, count = declared, None
+    if isinstance(declared, dict) and set(declared) <= {"of", "count"}:
+        allowed, count = declared.get("of", []), declared.get("count")
+    default = parameter.default if parameter.kind == "list" else [parameter.default]
+    fine = isinstance(allowed, list) and (not allowed or all(v in allowed for v in default))
+    if not fine or (count is not None and len(default) != count):
+        raise BadInput(
+            f"parameters cell: '{parameter.name}' takes {declared!r}; expected a list of values "
+            "that holds the default, or a mapping with such a list (of) and a number (count)"
+        )
+    return replace(parameter, allowed=tuple(allowed), count=count)
 
 
 def experiment_parameters() -> dict[str, Parameter]:
@@ -83,7 +171,15 @@ def experiment_parameters() -> dict[str, Parameter]:
     return found
 
 
-def _assignments(source: str) -> dict[str, Parameter]:
+def parse_cell(source: str) -> dict[str, Parameter]:
+    """Read the assignments of a parameters cell, or of one that was injected behind it.
+
+    The syntax tree is read rather than papermill's inspection, which takes lines by a regular
+    expression and loses ``x: int | None = 3`` and strings that hold ``#`` or ``=``.
+
+    Raises:
+        ValueError: it holds anything but assignments of literals to names.
+    """
     try:
         body = ast.parse(source).body
     except SyntaxError as error:
@@ -106,9 +202,9 @@ def _assignments(source: str) -> dict[str, Parameter]:
             raise BadInput(
                 f"parameters cell: '{line}'; expected assignments of plain values, name = 2"
             ) from None
-        _, _, comment = lines[(statement.end_lineno or 1) - 1][
-            statement.end_col_offset or 0 :
-        ].partition("#")
+        # columns of the syntax tree count bytes
+        last = lines[(statement.end_lineno or 1) - 1].encode()
+        comment = last[statement.end_col_offset or 0 :].decode().partition("#")[2]
         kind, item, optional = _kind(annotation, default)
         found[target.id] = Parameter(target.id, kind, item, optional, default, comment.strip())
     return found
@@ -136,115 +232,3 @@ def _kind(annotation: ast.expr | None, default: Any) -> tuple[str, str, bool]:
         return "list", kinds.pop() if len(kinds) == 1 else "any", False
     kind = type(default).__name__
     return kind if kind in TYPES else "any", "any", False
-
-
-def parse_assignments(
-    assignments: Sequence[str], parameters: Mapping[str, Parameter]
-) -> dict[str, Any]:
-    """Parse ``key=value`` texts, each value as YAML.
-
-    A parameter that is a string takes its text as it stands, so that ``data_root=2025`` needs no
-    quotes; a list may be given as ``0,1,2``; a number as ``1e-3``, which YAML takes for text.
-
-    Raises:
-        ValueError: there is no ``=``, the value is no YAML, or a name is given twice.
-    """
-    import yaml
-
-    values: dict[str, Any] = {}
-    for text in assignments:
-        name, mark, raw = text.partition("=")
-        name = name.strip()
-        if not mark or not name:
-            raise BadInput(f"parameter '{text}'; expected key=value, e.g. -p ipc=10")
-        if name in values:
-            raise BadInput(f"parameter '{name}' is given twice; expected once")
-        parameter = parameters.get(name)
-        try:
-            value = yaml.safe_load(raw)
-            if parameter and parameter.kind == "list" and isinstance(value, str) and "," in raw:
-                value = yaml.safe_load(f"[{raw}]")
-        except yaml.YAMLError:
-            raise BadInput(
-                f"parameter '{name}' is {raw!r}, which is not YAML; expected e.g. "
-                f"-p '{name}={EXAMPLES.get(parameter.kind if parameter else 'list', '2')}'"
-            ) from None
-        if parameter and parameter.kind == "str" and not isinstance(value, str | list | dict):
-            is_null = value is None and raw.strip() and parameter.optional
-            value = None if is_null else raw.strip()
-        values[name] = value
-    return values
-
-
-def check_values(
-    parameters: Mapping[str, Parameter], given: Mapping[str, Any], where: str = "the notebook"
-) -> dict[str, Any]:
-    """Check names and types, and return the values as what the parameters are.
-
-    Args:
-        parameters: of the notebook.
-        given: values by name.
-        where: how the notebook is called in messages.
-
-    Raises:
-        ValueError: an unknown name (the nearest and all are given), or a wrong type.
-    """
-    values = {}
-    for name, value in given.items():
-        if name not in parameters:
-            near = difflib.get_close_matches(name, parameters, n=2)
-            hint = f"nearest: {', '.join(near)}; " if near else ""
-            allowed = ", ".join(parameters) or "(it has no parameters)"
-            raise BadInput(
-                f"parameter '{name}' is unknown to {where}; {hint}expected one of {allowed}"
-            )
-        values[name] = _check(parameters[name], value)
-    return values
-
-
-def changed(parameters: Mapping[str, Parameter], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values that differ from the defaults, in the parameters' order."""
-    return {
-        name: values[name]
-        for name, parameter in parameters.items()
-        if name in values and values[name] != parameter.default
-    }
-
-
-def _check(parameter: Parameter, value: Any) -> Any:
-    if value is None and parameter.optional:
-        return None
-    converted = _convert(parameter.kind, value)
-    if parameter.kind == "list" and isinstance(converted, list):
-        converted = [_convert(parameter.item, v) for v in converted]
-        if _WRONG in converted:
-            converted = _WRONG
-    if converted is _WRONG:
-        example = EXAMPLES.get(parameter.kind, "…")
-        if parameter.default is not None and parameter.default != "":
-            example = str(parameter.default)
-        raise BadInput(
-            f"parameter '{parameter.name}' is {value!r}; expected {parameter.describe()}, "
-            f"e.g. -p '{parameter.name}={example}'"
-        )
-    return converted
-
-
-_WRONG = object()
-
-
-def _convert(kind: str, value: Any) -> Any:
-    """Return `value` as `kind`, or `_WRONG`."""
-    allowed: Any = TYPES.get(kind)
-    if kind == "any":
-        return value
-    if kind == "float" and isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
-            return _WRONG
-    if isinstance(value, bool) != (kind == "bool") or not isinstance(value, allowed):
-        return _WRONG
-    if kind == "float":
-        return float(value) if math.isfinite(value) else _WRONG
-    return list(value) if kind == "list" else value

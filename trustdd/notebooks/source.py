@@ -60,8 +60,12 @@ def read_notebook(path: Path) -> NotebookNode:
             notebook = nbformat.read(path, as_version=4)
         else:
             raise BadInput("expected MyST Markdown (.md) or a notebook (.ipynb)")
-    except (ValueError, nbformat.reader.NotJSONError, UnicodeDecodeError) as error:
+        nbformat.validate(notebook)
+    except BadInput as error:
         raise BadInput(f"notebook {path}: {error}") from None
+    except Exception as error:  # readers and validators raise many kinds on damaged files
+        said = next(iter(str(error).splitlines()), "")
+        raise BadInput(f"notebook {path}: not readable as one ({said})") from None
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None

@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from trustdd.pipeline.machine import check_machine
 from trustdd.settings.defaults import METHODS
 from trustdd.settings.errors import Explained
 from trustdd.settings.experiment import OUTLIERS, Experiment
@@ -64,8 +65,11 @@ def bring_up_to_date(run: Run, stage: str, *, keep: bool = False, progress: bool
         Whether anything had to be made.
 
     Raises:
-        ValueError: unknown stage, the data is not there, or the stage before is not done.
+        ValueError: unknown stage, the data is not there, the stage before is not done, or this
+            machine has not the memory or the device.
     """
+    if not run.finished(stage):
+        check_machine(run.experiment)
     source = stage_source(stage, run.experiment)
     by_student = STAGES[stage].by_student
     made = False

@@ -10,6 +10,8 @@ from collections.abc import Collection
 
 from trustdd.settings.errors import BadInput
 
+#: the largest integer of 64 bits with a sign
+MOST = 2**63 - 1
 #: would be taken for part of a path, a pattern or a command
 _MARKS = frozenset("/\\:*?\"'<>|{}[]()$`#&;!%,")
 
@@ -31,9 +33,11 @@ def check_integer(name: str, value: object, low: int | None = None) -> int:
     Raises:
         ValueError: naming the setting, the value and the bound.
     """
+    bound = "" if low is None else f" ≥ {low}"
     if isinstance(value, bool) or not isinstance(value, int) or (low is not None and value < low):
-        bound = "" if low is None else f" ≥ {low}"
         raise BadInput(f"{name} {value!r}; expected an integer{bound}")
+    if not -MOST <= value <= MOST:
+        raise BadInput(f"{name} of {value.bit_length()} bits; expected an integer{bound} of 63")
     return value
 
 

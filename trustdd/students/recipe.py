@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from trustdd.settings.experiment import Experiment
@@ -37,11 +38,10 @@ class Recipe:
     decay: bool = False
     label_temperature: float = 1.0
 
-    def rates(self) -> list[float]:
-        """Return each epoch's learning rate."""
-        half = self.epochs // 2
-        low = [self.decay and epoch > half for epoch in range(self.epochs)]
-        return [self.lr * 0.1 if after else self.lr for after in low]
+    def rates(self) -> Iterator[float]:
+        """Yield each epoch's learning rate."""
+        for epoch in range(self.epochs):
+            yield self.lr * 0.1 if self.decay and epoch > self.epochs // 2 else self.lr
 
     def steps_like(self, other: Recipe) -> bool:
         """Tell whether a step, at a given batch and learning rate, is the same under both."""

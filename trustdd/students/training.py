@@ -29,12 +29,16 @@ def resolve_device(name: str) -> torch.device:
     """Turn ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"`` into a device; nothing else changes.
 
     Raises:
-        ValueError: a GPU is asked for and there is none.
+        ValueError: a GPU is asked for that is not there.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise BadInput(f"device '{name}'; this machine offers cpu only")
+    number = int(name.partition(":")[2] or 0)
+    if name.startswith("cuda") and number >= torch.cuda.device_count():
+        last = torch.cuda.device_count() - 1
+        raise BadInput(f"device '{name}'; this machine offers cpu, and cuda:0 to cuda:{last}")
     return torch.device(name)
 
 

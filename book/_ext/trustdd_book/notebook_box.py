@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import shlex
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +12,11 @@ from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
+from trustdd.notebooks.parameters import Parameter, parse_cell
 from trustdd_book.results_folder import shown_profile
 from trustdd_book.tables import build_table
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One assignment of a notebook's parameters cell: its name, value and trailing comment."""
-
-    name: str
-    value: str
-    meaning: str
 
 
 class RunThisPage(SphinxDirective):
@@ -44,7 +34,7 @@ class RunThisPage(SphinxDirective):
         parameters, injected = notebook_parameters(executed)
         if not parameters:
             logger.warning("%s has no parameters cell", executed, location=self.get_location())
-        profile = injected.get("profile", f'"{shown_profile(self.env.app).name}"').strip("\"'")
+        profile = injected.get("profile", shown_profile(self.env.app).name)
         command = f"trustdd run notebooks/{name}.md"
         box = nodes.container(classes=["run-this-page"], is_div=True)
         box += nodes.rubric("", "Change a parameter")
@@ -64,9 +54,10 @@ class RunThisPage(SphinxDirective):
         box += self._table(parameters, injected)
         return [box]
 
-    def _table(self, parameters: list[Parameter], injected: dict[str, str]) -> nodes.Element:
+    def _table(self, parameters: dict[str, Parameter], injected: dict[str, Any]) -> nodes.Element:
         rows = [
-            [f"`{p.name}`", f"`{injected.get(p.name, p.value)}`", p.meaning] for p in parameters
+            [f"`{name}`", f"`{injected.get(name, parameter.default)!r}`", parameter.help]
+            for name, parameter in parameters.items()
         ]
         folded = nodes.container(classes=["parameters"])
         folded += nodes.raw(
@@ -81,21 +72,22 @@ class RunThisPage(SphinxDirective):
         return parsed
 
 
-def notebook_parameters(path: Path) -> tuple[list[Parameter], dict[str, str]]:
+def notebook_parameters(path: Path) -> tuple[dict[str, Parameter], dict[str, Any]]:
     """Read the parameters cell of an executed notebook, and what was injected over it.
 
     Args:
         path: a notebook; anything but an ``.ipynb`` has neither.
 
     Returns:
-        The parameters in order, and name → value (as Python source) of the injected ones.
+        The parameters by name, in order, and the values of those that were injected.
     """
     if path.suffix != ".ipynb":
-        return [], {}
+        return {}, {}
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    own = _source_of(cells, "parameters")
-    injected = {p.name: p.value for p in assignments(_source_of(cells, "injected-parameters"))}
-    return assignments(own), injected
+    injected = parse_cell(_source_of(cells, "injected-parameters"))
+    return parse_cell(_source_of(cells, "parameters")), {
+        name: parameter.default for name, parameter in injected.items()
+    }
 
 
 def _source_of(cells: list[dict[str, Any]], tag: str) -> str:
@@ -103,23 +95,6 @@ def _source_of(cells: list[dict[str, Any]], tag: str) -> str:
         if tag in cell.get("metadata", {}).get("tags", []):
             return "".join(cell["source"])
     return ""
-
-
-def assignments(source: str) -> list[Parameter]:
-    """Return a cell's simple assignments with the comment at the end of their line."""
-    lines = source.splitlines()
-    found = []
-    for statement in ast.parse(source).body:
-        target = (
-            statement.targets[0] if isinstance(statement, ast.Assign)
-            else getattr(statement, "target", None)
-        )  # fmt: skip
-        value = getattr(statement, "value", None)
-        if not isinstance(target, ast.Name) or value is None:
-            continue
-        _code, _mark, comment = lines[(statement.end_lineno or 1) - 1].partition("  # ")
-        found.append(Parameter(target.id, ast.unparse(value), comment.strip()))
-    return found
 
 
 def hide_injected(app: Sphinx, docname: str, source: list[str]) -> None:

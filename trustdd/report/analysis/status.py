@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from trustdd.report.analysis.expected import expected_hours
 from trustdd.report.naming import OUTLIERS, setting_name
 from trustdd.report.results import SCORE
-from trustdd.settings.defaults import dataset_defaults
 from trustdd.settings.experiment import Experiment
 from trustdd.store.profiles import Profile
 from trustdd.store.run import Run
 from trustdd.store.stages import MAIN_STAGES
-
-#: the benchmark's setting, and how much of everything its seconds are for
-BENCHMARK = "cifar10"
-IMAGES, STUDENT_STEPS, STUDENT_EPOCHS, EXPERT_IMAGES = 100, 3, 2, 1024
-TRAINING_IMAGES = 50_000
 
 
 def status(profile: Profile, benchmarks: Path | None = None) -> dict[str, Any]:
@@ -74,47 +68,3 @@ def _name(group: str, experiment: Experiment) -> str:
 
 def _seconds(run: Run) -> float:
     return sum(float(stage.get("seconds", 0.0)) for stage in run.records().values())
-
-
-def expected_hours(experiment: Experiment, speeds: Mapping[str, Any]) -> float | None:
-    """Estimate what an experiment takes, from the benchmark at CIFAR-10, IPC 10, width 128.
-
-    Everything that passes through the network counts by its images: of a matching step the real
-    ones, which are its bulk, and of an epoch or a student step the synthetic ones. The experts of
-    trajectory matching are counted in full, though experiments may share them.
-
-    Args:
-        experiment: the settings.
-        speeds: ``settings`` of a report of ``benchmarks/speed.py``.
-
-    Returns:
-        Hours; ``None`` where the benchmark has not this setting: another dataset, width or size.
-    """
-    facts = dataset_defaults(BENCHMARK)
-    same = (experiment.dataset, experiment.width, experiment.image_size) == (
-        BENCHMARK, facts.width, facts.image_size,
-    )  # fmt: skip
-    if not same or BENCHMARK not in speeds:
-        return None
-    parts = {
-        row["part"].split(",")[0]: row["seconds"]["ours"] for row in speeds[BENCHMARK]["parts"]
-    }
-    beside = experiment.outliers != "none"
-    # the benchmark's epochs and student steps are of images and as many outliers
-    share = experiment.ipc * 10 / IMAGES * (1.0 if beside else 0.5)
-    student = parts["student"] / STUDENT_EPOCHS * share * experiment.training_epochs
-    seconds = student * experiment.students
-    iterations = experiment.iterations
-    if experiment.selection != "distilled":
-        return seconds / 3600
-    if experiment.method == "mtt":
-        step = parts["trajectory step"] / STUDENT_STEPS * share
-        seconds += iterations * experiment.student_steps * step
-        epochs = experiment.expert_length
-        epoch = parts["expert"] * TRAINING_IMAGES / EXPERT_IMAGES * (1 + beside)
-        return (seconds + experiment.experts * epochs * epoch) / 3600
-    real = experiment.real_batch / facts.real_batch
-    matching = parts["matching step"] * real * (1 + beside)
-    inner = parts["inner loop"] * share * experiment.inner_loops
-    outer = experiment.outer_loops
-    return (seconds + iterations * (outer * matching + (outer - 1) * inner)) / 3600
