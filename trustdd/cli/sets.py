@@ -140,7 +140,8 @@ def experiment_settings(assignments: tuple[str, ...]) -> dict[str, Any]:
     """
     if not assignments:
         return {}
-    from trustdd.notebooks.parameters import check_values, experiment_parameters, parse_assignments
+    from trustdd.notebooks.parameters import experiment_parameters
+    from trustdd.notebooks.values import check_values, parse_assignments
 
     fields = experiment_parameters()
     return check_values(fields, parse_assignments(assignments, fields), "an experiment")
