@@ -156,7 +156,7 @@ def fabricate_experts(experiment: Experiment, folder: Path, epochs: int = 4) -> 
         }
         path = expert_path(directory, index)
         write_tensors(path, {k: t.contiguous() for k, t in tensors.items()}, {"format": FORMAT})
-        record_expert(path, 1.5, "cpu")
+        record_expert(path, 1.5, "cpu", "source")
     # a fixed past, as in a run's manifest
     manifest = {**read_manifest(directory), "date": "2024-02-29", "commit": "0123456789ab"}
     (directory / "manifest.json").write_text(json.dumps(manifest))

@@ -13,6 +13,8 @@ import argparse
 from pathlib import Path
 
 from trustdd.pipeline.completion import stage_source
+from trustdd.settings.experiment import Experiment
+from trustdd.store.expert_store import experts_source, read_manifest
 from trustdd.store.files import write_json
 from trustdd.store.run import MANIFEST, Run
 
@@ -32,14 +34,27 @@ def restamp(directory: Path) -> int:
     return renewed
 
 
+def restamp_experts(directory: Path) -> int:
+    """Renew the hashes of the experts of a folder; return how many were other ones."""
+    manifest = read_manifest(directory)
+    now = experts_source(Experiment(outliers=manifest["settings"]["outliers"]))
+    before = manifest.get("sources", {})
+    after = dict.fromkeys(manifest.get("files", {}), now)
+    if before != after:
+        write_json(directory / MANIFEST, {**manifest, "sources": after})
+    return sum(before.get(name) != now for name in after)
+
+
 def main() -> None:
-    """Renew the hashes of every run of the given profiles' results."""
+    """Renew the hashes of every run, and of all experts, of the given profiles' results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("results", nargs="+", type=Path, help="results/PROFILE")
     for profile in parser.parse_args().results:
         runs = [path.parent for path in sorted(profile.glob(f"runs/*/{MANIFEST}"))]
         renewed = sum(restamp(directory) for directory in runs)
         print(f"{profile}: {renewed} stages of {len(runs)} runs renewed")
+        experts = [path.parent for path in sorted(profile.glob(f"experts/*/{MANIFEST}"))]
+        print(f"{profile}: {sum(map(restamp_experts, experts))} experts renewed")
 
 
 if __name__ == "__main__":

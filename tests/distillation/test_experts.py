@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,10 +22,17 @@ from trustdd.data.inputs import load_inputs
 from trustdd.distillation import experts
 from trustdd.distillation.adjoint import unflatten_parameters
 from trustdd.distillation.experts import train_experts
+from trustdd.settings.errors import Explained
 from trustdd.settings.experiment import Experiment
-from trustdd.store import expert_store
-from trustdd.store.expert_store import Experts, expert_path, experts_directory, experts_key
+from trustdd.store.expert_store import (
+    Experts,
+    expert_lock,
+    expert_path,
+    experts_directory,
+    experts_key,
+)
 from trustdd.store.files import read_tensors, write_tensors
+from trustdd.store.locks import lock
 from trustdd.students.training import build_network
 
 TINY = Experiment(
@@ -159,6 +167,7 @@ def test_interrupted_experts_end_in_the_same_bytes(
 SCRIPT = """
 import json, sys
 from pathlib import Path
+from trustdd.settings.errors import Explained
 from trustdd.settings.experiment import Experiment
 from trustdd.distillation.experts import train_experts
 experiment = Experiment.from_dict({**json.loads(sys.argv[2]), "device": "cpu"})
@@ -194,6 +203,51 @@ def test_more_epochs_and_more_experts_add_to_what_is_stored(
     assert file_bytes(Experts(tmp_path)) == before
 
 
+def test_experts_that_other_source_trained_are_trained_anew(
+    trained: Experts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "results" / "experts" / "key"
+    shutil.copytree(trained.directory, folder)
+    times = [expert.path.stat().st_mtime_ns for expert in Experts(folder)]
+
+    def changed() -> list[bool]:
+        again = train_experts(TINY, folder, progress=False)
+        assert file_bytes(again) == file_bytes(trained)
+        assert again.verify() == []
+        now = [expert.path.stat().st_mtime_ns for expert in again]
+        found = [a != b for a, b in zip(times, now, strict=True)]
+        times[:] = now
+        return found
+
+    assert changed() == [False, False]
+    monkeypatch.setattr(experts, "experts_source", lambda _: "another")
+    assert changed() == [True, True]
+    # half of one is trained by yet other source: it is not gone on from
+    monkeypatch.setattr(experts, "experts_source", lambda _: "yet another")
+    half = {k: t[:2] for k, t in read_tensors(expert_path(folder, 0))[0].items()}
+    write_tensors(folder / ".expert-000.partial.safetensors", half, {"source": "another"})
+    assert changed() == [True, True]
+    # what is published is taken as it is, and nothing is added to it
+    for words in (["init", "--quiet"], ["add", "--force", "manifest.json"]):
+        subprocess.run(["git", "-C", str(folder), *words], check=True)
+    monkeypatch.setattr(experts, "experts_source", lambda _: "a further one")
+    assert changed() == [False, False]
+    with pytest.raises(Explained, match="published, without 2 of 2 experts of 9 epochs"):
+        train_experts(TINY, folder, progress=False, epochs=9)
+
+
+def test_an_expert_that_is_not_recorded_is_not_there(trained: Experts, tmp_path: Path) -> None:
+    """As after a kill between the file and its record."""
+    folder = tmp_path / "results" / "experts" / "key"
+    folder.mkdir(parents=True)
+    shutil.copy(trained[0].path, folder)
+    with pytest.raises(ValueError, match="holds 0 experts"):
+        Experts(folder)
+    again = train_experts(TINY, folder, progress=False)
+    assert file_bytes(again) == file_bytes(trained)
+    assert set(again.manifest()["files"]) == {expert.path.name for expert in trained}
+
+
 def test_training_needs_no_global_generator(trained: Experts, tmp_path: Path) -> None:
     torch.manual_seed(99)
     state = torch.get_rng_state()
@@ -213,10 +267,8 @@ def test_augmented_experts_differ_and_repeat(trained: Experts, tmp_path: Path) -
 
 
 def test_processes_that_share_a_folder_share_the_work(trained: Experts, tmp_path: Path) -> None:
-    with expert_store.lock(tmp_path, "expert-000") as held:
+    with lock(expert_lock(tmp_path, "000")) as held:
         assert held
-        with expert_store.lock(tmp_path, "expert-000", wait=False) as twice:
-            assert not twice
         other = threading.Thread(target=train_experts, args=(TINY, tmp_path, False))
         other.start()
         while not expert_path(tmp_path, 1).is_file() and other.is_alive():

@@ -17,10 +17,10 @@ import pytest
 
 from trustdd.notebooks import book_source
 from trustdd.pipeline import completion
-from trustdd.pipeline.completion import published_runs
 from trustdd.settings.errors import Explained
 from trustdd.settings.experiment import Experiment
 from trustdd.store.profiles import load_profile
+from trustdd.store.published import published_runs
 from trustdd.store.run import Run
 from trustdd.store.stages import MAIN_STAGES, STAGES
 

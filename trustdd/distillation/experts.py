@@ -24,20 +24,24 @@ from trustdd.data.outliers import OutlierSource, outlier_source
 from trustdd.distillation.adjoint import flatten_parameters, unflatten_parameters
 from trustdd.networks.passes import logits_and_features
 from trustdd.networks.process import prepare_process
-from trustdd.settings.errors import BadInput
+from trustdd.settings.errors import BadInput, Explained
 from trustdd.settings.experiment import Experiment
 from trustdd.settings.randomness import stream
 from trustdd.store.expert_store import (
     FORMAT,
     Experts,
     claim,
+    expert_lock,
     expert_path,
-    lock,
+    experts_source,
     read_manifest,
     record_expert,
     stored_epochs,
+    trained_epochs,
 )
 from trustdd.store.files import read_tensors, write_tensors
+from trustdd.store.locks import lock
+from trustdd.store.published import published_folders
 from trustdd.students.descent import Descent
 from trustdd.students.fitting import fit
 from trustdd.students.recipe import expert_recipe
@@ -60,7 +64,8 @@ def train_experts(
 
     SGD without momentum at `expert_lr`, batches of `expert_batch`. The parameters after every
     epoch are written at once; training that was killed goes on from its last epoch and ends in
-    the same bytes. Processes that share the folder share the work.
+    the same bytes. Processes that share the folder share the work. Experts that other source
+    trained are trained anew, unless they are published.
 
     Args:
         experiment: the settings: `experts`, the fields of `EXPERT_FIELDS`, and `device`.
@@ -76,6 +81,7 @@ def train_experts(
 
     Raises:
         ValueError: the folder holds experts of other settings, or the data is not there.
+        Explained: there are published experts, and fewer or shorter ones than are asked for.
         FloatingPointError: an expert's loss is no longer finite; its last epoch is kept.
     """
     directory = Path(directory)
@@ -83,9 +89,15 @@ def train_experts(
     if length < 1:
         raise BadInput(f"epochs {epochs!r}; expected an integer ≥ 1")
     claim(directory, experiment)
+    made_by = experts_source(experiment)
     paths = [expert_path(directory, i) for i in range(experiment.experts)]
-    missing = [i for i, path in enumerate(paths) if stored_epochs(path) < length]
+    missing = [i for i, path in enumerate(paths) if trained_epochs(path, made_by) < length]
     if missing:
+        if directory in published_folders(directory):
+            raise Explained(
+                f"{directory}: published, without {len(missing)} of {len(paths)} experts of "
+                f"{length} epochs; what is published is not added to"
+            )
         data = load_inputs(experiment) if data is None else data
         prepare_process()
         device = resolve_device(experiment.device)
@@ -99,7 +111,7 @@ def train_experts(
             # first those that no other process is training, then wait for the others
             for wait in (False, True):
                 for index in list(missing):
-                    with lock(directory, f"expert-{index:03d}", wait) as held:
+                    with lock(expert_lock(directory, f"{index:03d}"), wait) as held:
                         if held:
                             trainer.train(index, bar)
                             missing.remove(index)
@@ -119,6 +131,7 @@ class _Trainer:
         epochs: int,
     ) -> None:
         self.experiment, self.directory, self.data = experiment, directory, data
+        self.made_by = experts_source(experiment)
         self.source, self.device, self.epochs = source, device, epochs
         # uint8 until a batch is drawn
         self.images = data.train.images.to(device)
@@ -130,7 +143,7 @@ class _Trainer:
     def train(self, index: int, bar: tqdm) -> None:
         final = expert_path(self.directory, index)
         partial = self.directory / f".expert-{index:03d}.partial.safetensors"
-        if stored_epochs(final) >= self.epochs:  # by another process in the meantime
+        if trained_epochs(final, self.made_by) >= self.epochs:  # by another in the meantime
             bar.update(self.epochs)
             return
         network = build_network(
@@ -143,24 +156,29 @@ class _Trainer:
         for epoch in range(len(record["train_loss"]), self.epochs):
             self._epoch(network, descent, index, epoch, record)
             seconds = time.perf_counter() - begun
-            write_tensors(partial, _stacked(record), {"seconds": repr(seconds)})
+            noted = {"seconds": repr(seconds), "source": self.made_by}
+            write_tensors(partial, _stacked(record), noted)
             shown = {"loss": record["train_loss"][-1], "accuracy": record["test_accuracy"][-1]}
             bar.set_postfix({k: f"{float(v):.3f}" for k, v in shown.items()}, refresh=False)
             bar.update()
         write_tensors(final, _stacked(record), {"format": FORMAT})
+        record_expert(final, seconds, str(self.device), self.made_by)
         partial.unlink(missing_ok=True)
-        record_expert(final, seconds, str(self.device))
 
     def _begin(
         self, network: nn.Module, final: Path, partial: Path
     ) -> tuple[dict[str, list[Tensor]], float]:
         """Put the network where its expert stopped; return what was recorded until then."""
-        if max(stored_epochs(partial), stored_epochs(final)) < 0:
+        begun = stored_epochs(partial)
+        if begun >= 0 and read_tensors(partial)[1].get("source") != self.made_by:
+            begun = -1
+        done = trained_epochs(final, self.made_by)
+        if max(begun, done) < 0:
             first = flatten_parameters(network, list(network.parameters()))
             accuracy = self._test_accuracy(network)
             names = ("parameters", "train_loss", "train_accuracy", "test_accuracy")
             return dict(zip(names, ([_kept(first)], [], [], [accuracy]), strict=True)), 0.0
-        further = partial if stored_epochs(partial) > stored_epochs(final) else final
+        further = partial if begun > done else final
         tensors, metadata = read_tensors(further)
         last = tensors["parameters"][-1].to(self.device)
         with torch.no_grad():

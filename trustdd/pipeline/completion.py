@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import os
 import shutil
-import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from trustdd.pipeline.machine import check_machine
 from trustdd.settings.defaults import METHODS
 from trustdd.settings.errors import Explained
 from trustdd.settings.experiment import OUTLIERS, Experiment
-from trustdd.store.files import results_root, write_json, write_text
+from trustdd.store.files import write_json, write_text
+from trustdd.store.locks import lock, lock_path
 from trustdd.store.profiles import Profile
+from trustdd.store.published import published_folders
 from trustdd.store.run import Folder, Run
 from trustdd.store.source_hash import source_hash
 from trustdd.store.stages import MAIN_STAGES, STAGES, check_stage
@@ -71,15 +69,22 @@ def bring_up_to_date(run: Run, stage: str, *, keep: bool = False, progress: bool
     if not run.finished(stage):
         check_machine(run.experiment)
     source = stage_source(stage, run.experiment)
-    by_student = STAGES[stage].by_student
-    made = False
-    with _alone(run):
-        published = published_folders(run.directory)
-        for student in range(run.experiment.students) if by_student else (0,):
-            if not _is_fresh(run, stage, student, None if keep else source, published):
-                _make(run, stage, student, source, published, progress)
-                made = True
-    return made
+    published = published_folders(run.directory)
+
+    def waiting() -> list[int]:
+        students = range(run.experiment.students) if STAGES[stage].by_student else (0,)
+        accepted = None if keep else source
+        return [i for i in students if not _is_fresh(run, stage, i, accepted, published)]
+
+    if not waiting():
+        return False
+    profile, key = run.directory.parents[1], run.directory.name
+    # another process may be at it, such as one that outlived a killed workflow
+    with lock(lock_path(profile, key)):
+        still = waiting()
+        for student in still:
+            _make(run, stage, student, source, published, progress)
+    return bool(still)
 
 
 def _is_fresh(
@@ -127,26 +132,6 @@ def complete_all(
     return runs
 
 
-def published_runs(profile: str) -> set[str]:
-    """Keys of a profile's runs whose sets are in git, see `published_folders`."""
-    folder = results_root() / profile / "runs"
-    return {path.name for path in published_folders(folder) if path.parent == folder}
-
-
-def published_folders(folder: Path) -> frozenset[Path]:
-    """Folders at or below one whose manifests are in git: taken as they are, whatever made them.
-
-    They may have cost days on another machine, and nothing but ``trustdd publish`` writes to them.
-    Where there is no git nothing counts as published.
-    """
-    command = ["git", "-C", str(folder), "ls-files", "--", "manifest.json", "*/manifest.json"]
-    try:
-        listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return frozenset()
-    return frozenset((folder / line).parent for line in listed.splitlines())
-
-
 def _make(
     run: Run, stage: str, student: int, source: str, published: frozenset[Path], progress: bool
 ) -> None:
@@ -190,23 +175,6 @@ def _with_same_images(run: Run) -> Run | None:
     published = published_folders(beside.directory)
     source = stage_source("distill", ordinary)
     return beside if _is_fresh(beside, "distill", 0, source, published) else None
-
-
-@contextlib.contextmanager
-def _alone(run: Run) -> Iterator[None]:
-    """Wait for any other process that makes this run, such as one that outlived a killed workflow.
-
-    The lock lies on the run's folder and goes with the process that holds it.
-    """
-    run.directory.mkdir(parents=True, exist_ok=True)
-    handle = os.open(run.directory, os.O_RDONLY)
-    try:
-        # some network file systems cannot lock a folder
-        with contextlib.suppress(OSError):
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 def forget(folder: Folder, stage: str) -> None:

@@ -10,10 +10,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from trustdd.pipeline.completion import published_folders, stage_source
+from trustdd.pipeline.completion import stage_source
 from trustdd.settings.errors import BadInput
 from trustdd.settings.experiment import Experiment
 from trustdd.store.expert_store import experts_directory, experts_key
+from trustdd.store.published import published_folders
 from trustdd.store.run import Run
 
 

@@ -6,13 +6,11 @@ One safetensors file per expert: its parameters after every epoch as one matrix,
 
 from __future__ import annotations
 
-import contextlib
 import datetime
-import fcntl
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -20,9 +18,12 @@ from typing import TYPE_CHECKING, Any, overload
 from safetensors import SafetensorError, safe_open
 
 from trustdd.settings.errors import BadInput
-from trustdd.settings.experiment import Experiment
+from trustdd.settings.experiment import OUTLIERS, Experiment
 from trustdd.store.files import read_tensors, sha256, write_json
+from trustdd.store.locks import lock, lock_path
 from trustdd.store.provenance import provenance
+from trustdd.store.published import published_folders
+from trustdd.store.source_hash import source_hash
 
 if TYPE_CHECKING:
     # not before an expert is read: the workflow's plan only asks for names
@@ -120,14 +121,15 @@ class Experts(Sequence[ExpertTrajectory]):
     """The stored experts of one folder, in the order of their numbers."""
 
     def __init__(self, directory: Path, count: int | None = None) -> None:
-        """Open a folder; with `count`, only the first ones.
+        """Open a folder; with `count`, only the first ones. What is not recorded is not there.
 
         Raises:
             ValueError: it holds no experts, or fewer than `count`.
         """
         self.directory = Path(directory)
+        recorded = self.manifest().get("files", {})
         found: list[ExpertTrajectory] = []
-        while (path := expert_path(self.directory, len(found))).is_file():
+        while (path := expert_path(self.directory, len(found))).name in recorded and path.is_file():
             found.append(ExpertTrajectory(path, len(found)))
         if not found or len(found) < (count or 0):
             raise BadInput(f"{directory}: holds {len(found)} experts; expected {count or '≥ 1'}")
@@ -201,7 +203,7 @@ def claim(directory: Path, experiment: Experiment) -> None:
     settings = expert_settings(experiment)
     known = read_manifest(directory).get("settings")
     if known is None:
-        with lock(directory, "manifest"):
+        with lock(expert_lock(directory, "manifest")):
             write_json(
                 directory / "manifest.json", {**read_manifest(directory), "settings": settings}
             )
@@ -214,15 +216,40 @@ def claim(directory: Path, experiment: Experiment) -> None:
             )
 
 
-def record_expert(path: Path, seconds: float, device: str) -> None:
+def experts_source(experiment: Experiment) -> str:
+    """Hash the source that trains an experiment's experts, see `trustdd.store.source_hash`."""
+    return source_hash(["trustdd.distillation.experts", *OUTLIERS[experiment.outliers]])
+
+
+def trained_epochs(path: Path, source: str) -> int:
+    """Return how many epochs an expert was trained by some source; −1 where it was not.
+
+    A file that is not recorded is not there: what wrote it was killed before it said so.
+
+    Args:
+        path: ``expert-NNN.safetensors``.
+        source: as `experts_source` gives it; of published experts any will do.
+    """
+    manifest = read_manifest(path.parent)
+    recorded = path.name in manifest.get("files", {})
+    fresh = manifest.get("sources", {}).get(path.name) == source
+    if not recorded or not (fresh or path.parent in published_folders(path.parent)):
+        return -1
+    return stored_epochs(path)
+
+
+def record_expert(path: Path, seconds: float, device: str, source: str) -> None:
     """Note a finished expert in the manifest: hash, training time in seconds, what made it."""
-    with lock(path.parent, "manifest"):
+    with lock(expert_lock(path.parent, "manifest")):
         manifest = read_manifest(path.parent)
-        files = {**manifest.get("files", {}), path.name: sha256(path)}
-        times = {**manifest.get("seconds", {}), path.name: round(seconds, 2)}
+
+        def noted(kind: str, value: Any) -> dict[str, Any]:
+            return {**manifest.get(kind, {}), path.name: value}
+
         facts = {
-            "files": files,
-            "seconds": times,
+            "files": noted("files", sha256(path)),
+            "seconds": noted("seconds", round(seconds, 2)),
+            "sources": noted("sources", source),
             "device": device,
             "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
             **provenance(),
@@ -230,18 +257,6 @@ def record_expert(path: Path, seconds: float, device: str) -> None:
         write_json(path.parent / "manifest.json", {**manifest, **facts})
 
 
-@contextlib.contextmanager
-def lock(directory: Path, name: str, wait: bool = True) -> Iterator[bool]:
-    """Hold one of a folder's locks, until the process ends at the latest.
-
-    Without `wait`, a lock that another process holds is not waited for, and ``False`` is yielded.
-    """
-    path = directory / ".locks" / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-            return
-        yield True
+def expert_lock(directory: Path, name: str) -> Path:
+    """Return the file of one of the locks of an experts' folder."""
+    return lock_path(directory.parents[1], f"{directory.name}-{name}")
