@@ -1,4 +1,4 @@
-"""What pages show of experts, of trajectory matching, and of two methods side by side."""
+"""What pages show of experts, of trajectory matching, and of methods side by side."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fabricated_runs import fabricate, write_profile
+from fabricated_runs import fabricate, fabricate_run, write_profile
 from torch.nn.functional import cosine_similarity
 
 from trustdd.distillation.loop import distill
@@ -116,6 +116,30 @@ def test_methods_stand_side_by_side_with_what_they_cost(both: list[Run], tables:
     assert gains["method"].tolist() == ["DSA", "MTT"]
     # outliers are built to help detection
     assert all(text.startswith("+") for text in gains.filter(like="AUROC").iloc[:, 0])
+
+
+def test_every_further_method_is_compared_with_the_first(
+    both: list[Run], tables: list[Any], tmp_path: Path
+) -> None:
+    third = []
+    for run in both:
+        if run.experiment.method == "dsa":
+            experiment = run.experiment.but(method="dc")
+            folder = tmp_path / "made-up" / "runs" / experiment.key
+            third.append(fabricate_run(experiment, Run(folder, experiment)))
+    runs = [*both, *third]
+    show.method_differences(both)
+    show.method_differences(runs)
+    show.outlier_gains(runs)
+    (two, _), (three, caption), (gains, _) = tables
+    assert three["method"].tolist() == ["MTT", "DC"] * 2
+    # a third method changes nothing about the other two
+    assert three[three["method"] == "MTT"].to_numpy().tolist() == two.to_numpy().tolist()
+    assert caption.startswith("MTT and DC minus DSA")
+    assert gains["method"].tolist() == ["DSA", "MTT", "DC"]
+    text = show.methods_finding(runs)
+    assert text.startswith(show.methods_finding(both))
+    assert "DC against DSA, at 2 images a class" in text
 
 
 def test_the_settings_of_a_page_are_those_of_its_method(

@@ -22,6 +22,7 @@ class Method:
 
     Attributes:
         objective: file and class in ``trustdd.distillation`` that do an iteration.
+        matched: what of synthetic and real images is brought together, in the singular.
         iterations: outer iterations.
         lr_images: learning rate of the synthetic images; ``None`` where it depends on the dataset
             and the IPC, see `TRAJECTORY_SETTINGS`.
@@ -29,6 +30,7 @@ class Method:
     """
 
     objective: str
+    matched: str
     iterations: int
     lr_images: float | None
     augmented: bool = True
@@ -40,9 +42,9 @@ class Method:
 
 
 METHODS: dict[str, Method] = {
-    "dc": Method("gradient_matching:GradientMatching", 1000, 0.1, augmented=False),
-    "dsa": Method("gradient_matching:GradientMatching", 1000, 0.1),
-    "mtt": Method("trajectory_matching:TrajectoryMatching", 5000, None),
+    "dc": Method("gradient_matching:GradientMatching", "gradient", 1000, 0.1, augmented=False),
+    "dsa": Method("gradient_matching:GradientMatching", "gradient", 1000, 0.1),
+    "mtt": Method("trajectory_matching:TrajectoryMatching", "trajectory", 5000, None),
 }
 
 

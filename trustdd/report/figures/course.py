@@ -13,6 +13,7 @@ from trustdd.report.export import MadeFigure
 from trustdd.report.figures.marks import METRIC_NAMES, band, share_axis
 from trustdd.report.naming import listed, setting_name
 from trustdd.report.results import by_mode, one_setting, per_run, reports, summary
+from trustdd.settings.defaults import METHODS
 from trustdd.store.run import Run
 
 _PARTS = {"loss_in": "InD images", "loss_out": "outliers"}
@@ -140,4 +141,6 @@ def _range(changes: Sequence[float]) -> str:
 
 
 def _loss_name(method: str) -> str:
-    return "relative distance of parameters" if method == "mtt" else "distance of gradients"
+    if method == "mtt":
+        return "relative distance of parameters"
+    return f"distance of {METHODS[method].matched}s"

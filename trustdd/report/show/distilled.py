@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from trustdd.report.show.display import table
+from trustdd.settings.defaults import METHODS
 from trustdd.settings.experiment import Experiment
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def distillation_finding(run: Run) -> str:
     seconds = run.manifest().get("distill", {}).get("seconds")
     spent = "" if seconds is None else f", which took {seconds:.0f} seconds,"
     named = {
-        "loss_in": "their gradient and that of the whole class",
+        "loss_in": f"their {METHODS[experiment.method].matched} and that of the whole class",
         "loss_out": f"the synthetic and the real outliers' ({experiment.outliers.upper()})",
     }
     changes = [

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from trustdd.report import style
 from trustdd.report.analysis.costs import costs
 from trustdd.report.comparison import by_outliers, compared, paired_difference, seeds_text, with_std
 from trustdd.report.naming import METHODS, MODES, listed
@@ -25,28 +24,35 @@ COMPARED = ("accuracy", "auroc", "fpr95")
 
 
 def methods_finding(runs: Sequence[Run]) -> str:
-    """Say which of two methods classifies, detects and costs more, as Markdown.
+    """Say which of several methods classifies, detects and costs more, as Markdown.
 
     Args:
-        runs: of two methods, the same settings and seeds of each; the first one is the control.
+        runs: of two methods or more, the same settings and seeds of each; all others are compared
+            with the first one.
     """
     frame = costs(runs)
-    control, treatment = _methods(frame)
-    parts = []
-    for mode in by_outliers(frame):
-        here = frame[frame["outliers"] == mode]
-        ours, theirs = (here[here["method"] == m] for m in (treatment, control))
-        gaps = {m: paired_difference(ours, theirs, m) for m in ("accuracy", "auroc")}
-        parts.append(
-            f"with {WORDS[mode]} its accuracy is **{_verdict(gaps['accuracy'])}** and its mean "
-            f"AUROC **{_verdict(gaps['auroc'])}**"
-        )
+    control, *treatments = _methods(frame)
     times = frame.groupby("method")["distillation_seconds"].mean()
-    return (
-        f"{METHODS[treatment]} against {METHODS[control]}, at {runs[0].experiment.ipc} images a "
-        f"class: {listed(parts)} ({seeds_text(len(seeds_of(runs)))}). A distillation took "
-        f"{times[treatment]:,.0f} seconds instead of {times[control]:,.0f}."
-    )
+    sentences = []
+    for treatment in treatments:
+        parts = []
+        for mode, here in by_outliers(frame).items():
+            gaps = {m: _gap(here, treatment, control, m) for m in ("accuracy", "auroc")}
+            parts.append(
+                f"with {WORDS[mode]} its accuracy is **{_verdict(gaps['accuracy'])}** and its mean "
+                f"AUROC **{_verdict(gaps['auroc'])}**"
+            )
+        sentences.append(
+            f"{METHODS[treatment]} against {METHODS[control]}, at {runs[0].experiment.ipc} images "
+            f"a class: {listed(parts)} ({seeds_text(len(seeds_of(runs)))}). A distillation took "
+            f"{times[treatment]:,.0f} seconds instead of {times[control]:,.0f}."
+        )
+    return " ".join(sentences)
+
+
+def _gap(frame: pd.DataFrame, method: str, control: str, measure: str) -> Difference:
+    ours, theirs = (frame[frame["method"] == m] for m in (method, control))
+    return paired_difference(ours, theirs, measure)
 
 
 def _verdict(gap: Difference) -> str:
@@ -101,24 +107,23 @@ def _expert_seconds(run: Run) -> float:
 
 
 def method_differences(runs: Sequence[Run]) -> None:
-    """Display what the second method has over the first, paired by seed."""
+    """Display what each method has over the first, paired by seed."""
     frame = costs(runs)
-    control, treatment = _methods(frame)
+    control, *treatments = _methods(frame)
     lines = []
-    for mode in by_outliers(frame):
-        here = frame[frame["outliers"] == mode]
-        ours, theirs = (here[here["method"] == m] for m in (treatment, control))
-        gaps = [paired_difference(ours, theirs, measure) for measure in COMPARED]
-        lines.append([style.NAMES[mode], *(interval(gap) for gap in gaps)])
+    for mode, here in by_outliers(frame).items():
+        for treatment in treatments:
+            gaps = [_gap(here, treatment, control, measure) for measure in COMPARED]
+            lines.append([MODES[mode], METHODS[treatment], *(interval(gap) for gap in gaps)])
     table(
-        pd.DataFrame(lines, columns=["outliers", *(HEADS[m] for m in COMPARED)]),
-        f"{METHODS[treatment]} minus {METHODS[control]}, in percentage points, with 95% "
-        f"t-intervals over {seeds_text(len(seeds_of(runs)))}, paired by seed.",
+        pd.DataFrame(lines, columns=["outliers", "method", *(HEADS[m] for m in COMPARED)]),
+        f"{listed([METHODS[m] for m in treatments])} minus {METHODS[control]}, in percentage "
+        f"points, with 95% t-intervals over {seeds_text(len(seeds_of(runs)))}, paired by seed.",
     )
 
 
 def outlier_gains(runs: Sequence[Run]) -> None:
-    """Display what outliers add to ordinary distillation by either method, paired by seed."""
+    """Display what outliers add to ordinary distillation by each method, paired by seed."""
     frame = costs(runs)
     lines = []
     for method in _methods(frame):
