@@ -58,6 +58,9 @@ def test_which_run_has_the_same_images() -> None:
     # networks that train on images and outliers let them meet
     assert same_images(ORDINARY.but(outliers="oe", ipc=10)) is None
     assert same_images(ORDINARY.but(outliers="oe", method="mtt")) is None
+    # networks that are not trained do not, whatever the size
+    matched = ORDINARY.but(method="dm", ipc=10)
+    assert same_images(matched.but(outliers="poe")) == matched
     assert same_images(ORDINARY.but(outliers="oe", selection="random")) is None
 
 

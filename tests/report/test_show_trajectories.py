@@ -137,6 +137,9 @@ def test_every_further_method_is_compared_with_the_first(
     assert three[three["method"] == "MTT"].to_numpy().tolist() == two.to_numpy().tolist()
     assert caption.startswith("MTT and DC minus DSA")
     assert gains["method"].tolist() == ["DSA", "MTT", "DC"]
+    show.method_differences(third)
+    assert len(tables) == 3, "there is nothing to compare one method with"
+    assert show.methods_finding(third).startswith("A distillation by DC took ")
     text = show.methods_finding(runs)
     assert text.startswith(show.methods_finding(both))
     assert "DC against DSA, at 2 images a class" in text

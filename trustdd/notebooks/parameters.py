@@ -38,7 +38,7 @@ class Parameter:
         default: its value in the source.
         help: the comment behind it.
         allowed: the values that the notebook takes, of a list each of them; any where empty.
-        count: how many values a list has to have; any number where ``None``.
+        least: how many values a list has at least.
     """
 
     name: str
@@ -48,13 +48,13 @@ class Parameter:
     default: Any
     help: str
     allowed: tuple[Any, ...] = ()
-    count: int | None = None
+    least: int = 0
 
     def describe(self) -> str:
         """The type in words: ``int``, ``list of int``, ``str or null``, ``one of dc, dsa``."""
         text, some = self.kind, ", ".join(map(str, self.allowed))
         if self.kind == "list":
-            number = "" if self.count is None else f"{self.count} "
+            number = f"{self.least} or more " if self.least else ""
             item = "" if self.item == "any" else f" of {number}{self.item}"
             text = f"list of {number or 'some '}of {some}" if some else f"list{item}"
         elif some:
@@ -69,7 +69,7 @@ def read_parameters(notebook: NotebookNode) -> dict[str, Parameter]:
 
         takes:
           method: [dc, dsa]
-          compared_methods: {of: [dc, dsa, mtt], count: 2}
+          compared_methods: {of: [dc, dsa, dm, mtt], least: 2}
 
     Returns:
         The parameters by name, in order; empty where no cell has the tag.
@@ -148,17 +148,17 @@ def _cell(notebook: NotebookNode) -> NotebookNode | None:
 
 
 def _taking(parameter: Parameter, declared: Any) -> Parameter:
-    allowed, count = declared, None
-    if isinstance(declared, dict) and set(declared) <= {"of", "count"}:
-        allowed, count = declared.get("of", []), declared.get("count")
+    allowed, least = declared, 0
+    if isinstance(declared, dict) and set(declared) <= {"of", "least"}:
+        allowed, least = declared.get("of", []), declared.get("least", 0)
     default = parameter.default if parameter.kind == "list" else [parameter.default]
     fine = isinstance(allowed, list) and (not allowed or all(v in allowed for v in default))
-    if not fine or (count is not None and len(default) != count):
+    if not fine or len(default) < least:
         raise BadInput(
             f"parameters cell: '{parameter.name}' takes {declared!r}; expected a list of values "
-            "that holds the default, or a mapping with such a list (of) and a number (count)"
+            "that holds the default, or a mapping with such a list (of) and a number (least)"
         )
-    return replace(parameter, allowed=tuple(allowed), count=count)
+    return replace(parameter, allowed=tuple(allowed), least=least)
 
 
 def experiment_parameters() -> dict[str, Parameter]:

@@ -65,7 +65,7 @@ def check_values(
 
     Raises:
         ValueError: an unknown name (the nearest and all are given), a wrong type, a value that the
-            notebook does not take, or a list with a value twice or of another length than it takes.
+            notebook does not take, or a list with a value twice or of fewer values than it takes.
     """
     values = {}
     for name, value in given.items():
@@ -99,7 +99,7 @@ def _check(parameter: Parameter, value: Any) -> Any:
         shown = [repr(v) for v in converted]
         for twice in (v for i, v in enumerate(shown) if v in shown[:i] and _WRONG not in converted):
             raise BadInput(f"parameter '{parameter.name}' has {twice} twice; expected it once")
-        wrong = _WRONG in converted or parameter.count not in (None, len(converted))
+        wrong = _WRONG in converted or len(converted) < parameter.least
     else:
         wrong = converted is _WRONG
     if wrong or not _taken(parameter, converted if several else [converted]):

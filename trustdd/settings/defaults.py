@@ -1,7 +1,7 @@
 """What is published per dataset: sizes, statistics, and the settings of the experiments.
 
 Sources: the settings that the authors' code runs with (Ma et al., *Towards
-Trustworthy Dataset Distillation*; Zhao et al., DC and DSA; Cazenavette et al.,
+Trustworthy Dataset Distillation*; Zhao et al., DC, DSA and DM; Cazenavette et al.,
 MTT). `digits` is this companion's own embedded dataset.
 """
 
@@ -44,6 +44,7 @@ class Method:
 METHODS: dict[str, Method] = {
     "dc": Method("gradient_matching:GradientMatching", "gradient", 1000, 0.1, augmented=False),
     "dsa": Method("gradient_matching:GradientMatching", "gradient", 1000, 0.1),
+    "dm": Method("distribution_matching:DistributionMatching", "mean embedding", 20_000, 1.0),
     "mtt": Method("trajectory_matching:TrajectoryMatching", "trajectory", 5000, None),
 }
 

@@ -111,8 +111,8 @@ class Experiment:
     Attributes:
         dataset: a named InD dataset (``digits``, ``cifar10``, …) or the name of an image
             folder ``data_root/NAME/<split>/<class>/<image>``.
-        method: ``"dc"`` (gradient matching), ``"dsa"`` (with Siamese augmentation) or
-            ``"mtt"`` (trajectory matching).
+        method: ``"dc"`` (gradient matching), ``"dsa"`` (with Siamese augmentation), ``"dm"``
+            (distribution matching, with it as well) or ``"mtt"`` (trajectory matching).
         outliers: ``"none"`` (ordinary distillation), ``"oe"`` (outliers from a real pool) or
             ``"poe"`` (pseudo-outliers: corrupted InD images).
         ipc: images per class of the synthetic set, ≥ 1.
@@ -256,6 +256,9 @@ class Experiment:
         # what plays no part here has one fixed value, so that equal runs share a key
         if self.method != "mtt":
             self._set(expert_augmentation=None)
+        if self.method == "dm":
+            # one step a network, which is not trained
+            self._set(outer_loops=1, inner_loops=0)
         if self.outliers == "none":
             self._set(outlier_ipc=0, outlier_pool="", corruptions=(), outlier_weight=0.0,
                       outlier_selection="distilled", lr_outliers=0.0)  # fmt: skip

@@ -23,7 +23,7 @@ FIGURES: Catalogue[MadeFigure] = Catalogue(
         Entry("fig03", "The corruptions of pseudo-outlier exposure", ("main",),
               "notebooks/01_data_and_outliers", "pictures:fig03", files=(), data=True),
         Entry("fig04", "InD accuracy", ("main",), "notebooks/04_rationale", "rationale:fig04",
-              also=("mtt", "random_images", "full_data")),
+              also=("dm", "mtt", "random_images", "full_data")),
         Entry("fig05", "Equal budget, and random against distilled outliers",
               ("main", "equal_budget", "random_outliers"), "notebooks/04_rationale",
               "rationale:fig05"),

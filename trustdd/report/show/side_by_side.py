@@ -27,13 +27,17 @@ def methods_finding(runs: Sequence[Run]) -> str:
     """Say which of several methods classifies, detects and costs more, as Markdown.
 
     Args:
-        runs: of two methods or more, the same settings and seeds of each; all others are compared
+        runs: by one method or more, the same settings and seeds of each; all others are compared
             with the first one.
     """
     frame = costs(runs)
     control, *treatments = _methods(frame)
     times = frame.groupby("method")["distillation_seconds"].mean()
     sentences = []
+    if not treatments:
+        sentences.append(
+            f"A distillation by {METHODS[control]} took {times[control]:,.0f} seconds."
+        )
     for treatment in treatments:
         parts = []
         for mode, here in by_outliers(frame).items():
@@ -115,6 +119,8 @@ def method_differences(runs: Sequence[Run]) -> None:
         for treatment in treatments:
             gaps = [_gap(here, treatment, control, measure) for measure in COMPARED]
             lines.append([MODES[mode], METHODS[treatment], *(interval(gap) for gap in gaps)])
+    if not lines:
+        return
     table(
         pd.DataFrame(lines, columns=["outliers", "method", *(HEADS[m] for m in COMPARED)]),
         f"{listed([METHODS[m] for m in treatments])} minus {METHODS[control]}, in percentage "
