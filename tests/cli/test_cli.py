@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pandas as pd
 import pytest
 
 from trustdd.cli import cli, main
 from trustdd.settings.experiment import Experiment
 from trustdd.store.profiles import load_profile
+from trustdd.store.provenance import processor
 from trustdd.store.run import Run
 
 NOTEBOOK = """\
@@ -74,6 +78,58 @@ except SystemExit:
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
     assert "run " in done.stdout
+
+
+@pytest.mark.parametrize(("given", "threads"), [(None, "1"), ("3", "3")])
+def test_commands_compute_on_as_many_threads_as_the_workflow(
+    given: str | None, threads: str, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    from snakemake.shell import shell as snakemake_shell
+
+    import trustdd.cli as package
+
+    for name in package.THREAD_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+        assert name in inspect.getsource(snakemake_shell), "Snakemake sets it"
+    if given is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", given)
+    seen = {}
+
+    @click.command()
+    def looking() -> None:
+        seen.update({name: os.environ.get(name) for name in package.THREAD_VARIABLES})
+
+    monkeypatch.setitem(cli.commands, "looking", looking)
+    assert call(capsys, "looking")[0] == 0
+    assert set(seen.values()) == {threads}
+    assert [n for n in package.THREAD_VARIABLES if n in os.environ] == (
+        [] if given is None else ["OMP_NUM_THREADS"]
+    )
+
+
+def test_a_result_records_threads_compiler_and_processor(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What `complete` makes in a process of its own, and the bytes of one thread."""
+    environment = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
+    words = ("complete", "-p", "width=4", "-p", "training_epochs=1", "-p", "ood=[gaussian]",
+             "-p", "ood_limit=50", "-p", "outer_loops=2")  # fmt: skip
+    made = []
+    for threads in ({}, {"OMP_NUM_THREADS": "1"}):
+        root = project / f"results-{len(made)}"
+        done = subprocess.run(
+            [sys.executable, "-m", "trustdd", *words], cwd=project, capture_output=True, text=True,
+            env={**environment, **threads, "TRUSTDD_RESULTS": str(root)}, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        run = Run.open(Path(done.stdout.strip()))
+        record = run.manifest()["distill"]
+        assert record["threads"] == 1
+        assert record["compiler"]
+        assert processor() in record["machine"]
+        made.append(run.path("distilled.safetensors").read_bytes())
+    assert made[0] == made[1]
 
 
 @pytest.mark.parametrize("name", sorted(cli.commands))

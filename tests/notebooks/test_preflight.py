@@ -260,21 +260,30 @@ def test_experts_count_as_trained_when_all_are_as_long_as_they_are_read(
 ) -> None:
     import torch
 
-    from trustdd.store.expert_store import expert_path, experts_directory
+    from trustdd.store.expert_store import (
+        expert_path,
+        experts_directory,
+        experts_source,
+        record_expert,
+    )  # fmt: skip
     from trustdd.store.files import write_tensors
 
     monkeypatch.setenv("TRUSTDD_RESULTS", str(tmp_path))
     profile = load_profile("smoke")
     experiment = profile.experiment(method="mtt")
     assert (experiment.experts, experiment.expert_length) == (2, 1)
-    folder = experts_directory(experiment, tmp_path / "smoke")
+    folder, source = experts_directory(experiment, tmp_path / "smoke"), experts_source(experiment)
+
+    def trained(index: int, epochs: int) -> bool:
+        path = expert_path(folder, index)
+        write_tensors(path, {"parameters": torch.zeros(epochs + 1, 3)})
+        record_expert(path, 1.0, "cpu", source)
+        return experts_trained(experiment, profile)
+
     assert not experts_trained(experiment, profile)
-    write_tensors(expert_path(folder, 0), {"parameters": torch.zeros(2, 3)})
-    assert not experts_trained(experiment, profile)
-    write_tensors(expert_path(folder, 1), {"parameters": torch.zeros(1, 3)})
-    assert not experts_trained(experiment, profile)
-    write_tensors(expert_path(folder, 1), {"parameters": torch.zeros(2, 3)})
-    assert experts_trained(experiment, profile)
+    assert not trained(0, 1)
+    assert not trained(1, 0)
+    assert trained(1, 1)
 
 
 def test_a_report_of_the_benchmark_is_what_hours_come_from() -> None:

@@ -6,10 +6,11 @@ Exit status: 0 done, 2 bad input, 1 failed, 130 interrupted. Errors are one line
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
 import click
@@ -22,6 +23,12 @@ from trustdd.cli.run import run
 from trustdd.cli.sets import import_command
 from trustdd.settings.errors import Explained
 
+#: what numerical libraries take the number of their threads from; Snakemake sets the same
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS", "GOTO_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS", "NUMEXPR_NUM_THREADS",
+)  # fmt: skip
+
 
 @click.group(
     epilog="\b\nExample:\n  trustdd run notebooks/02_gradient_matching.md -p outliers=oe -p ipc=5",
@@ -31,7 +38,8 @@ from trustdd.settings.errors import Explained
 def cli() -> None:
     """Run, re-make and check everything in the TrustDD companion.
 
-    Every command has a --help with an example.
+    Every command has a --help with an example. Computing is done on one thread, which the bytes
+    of results depend on; OMP_NUM_THREADS in the environment asks for more.
     """
 
 
@@ -51,13 +59,30 @@ def main(words: Sequence[str] | None = None) -> NoReturn:
     # a notebook's kernel and a half-written file are cleaned up on the way out
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        status = _run(words)
+        with _threads():
+            status = _run(words)
         sys.stdout.flush()
     except BrokenPipeError:
         # the reader of our output has gone; what Python flushes at exit has no place to go
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1
     sys.exit(status)
+
+
+@contextlib.contextmanager
+def _threads() -> Iterator[None]:
+    """Compute on one thread, as a job of the workflow does, unless ``OMP_NUM_THREADS`` says more.
+
+    The bytes of a result depend on it; libraries read it when they are imported.
+    """
+    wanted = os.environ.get("OMP_NUM_THREADS", "1")
+    unset = [name for name in THREAD_VARIABLES if name not in os.environ]
+    os.environ.update(dict.fromkeys(unset, wanted))
+    try:
+        yield
+    finally:
+        for name in unset:
+            os.environ.pop(name, None)
 
 
 def _run(words: Sequence[str] | None) -> int:

@@ -23,7 +23,7 @@ from trustdd.data.inputs import load_inputs
 from trustdd.data.outliers import OutlierSource, outlier_source
 from trustdd.distillation.adjoint import flatten_parameters, unflatten_parameters
 from trustdd.networks.passes import logits_and_features
-from trustdd.networks.process import prepare_process
+from trustdd.networks.process import computing_facts, prepare_process
 from trustdd.settings.errors import BadInput, Explained
 from trustdd.settings.experiment import Experiment
 from trustdd.settings.randomness import stream
@@ -162,7 +162,7 @@ class _Trainer:
             bar.set_postfix({k: f"{float(v):.3f}" for k, v in shown.items()}, refresh=False)
             bar.update()
         write_tensors(final, _stacked(record), {"format": FORMAT})
-        record_expert(final, seconds, str(self.device), self.made_by)
+        record_expert(final, seconds, str(self.device), self.made_by, **computing_facts())
         partial.unlink(missing_ok=True)
 
     def _begin(

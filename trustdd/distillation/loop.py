@@ -25,7 +25,7 @@ from trustdd.data.outliers import outlier_source
 from trustdd.distillation.objective import Materials, Objective, objective_class
 from trustdd.distillation.state import State, snapshot_tensors
 from trustdd.networks.native.library import library
-from trustdd.networks.process import prepare_process
+from trustdd.networks.process import computing_facts, prepare_process
 from trustdd.settings.errors import BadInput
 from trustdd.settings.experiment import Experiment
 from trustdd.store.run import Run
@@ -253,8 +253,9 @@ def _store(
         run.write_tensors("snapshots.safetensors", snapshot_tensors(state.snapshots), metadata)
         files.append("snapshots.safetensors")
     run.record(
-        "distill", files, seconds, device=device_name(device), **facts, **peak_memory(device)
-    )
+        "distill", files, seconds, device=device_name(device), **facts, **computing_facts(),
+        **peak_memory(device),
+    )  # fmt: skip
     run.path("checkpoint.safetensors").unlink(missing_ok=True)
 
 

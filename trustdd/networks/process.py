@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from trustdd.networks.memory import keep_freed_memory
+from trustdd.networks.native.library import compiler_version, library
 
 
 def prepare_process() -> None:
@@ -18,3 +21,12 @@ def prepare_process() -> None:
     # no algorithm that adds in any order
     torch.backends.cudnn.deterministic = True
     keep_freed_memory()
+
+
+def computing_facts() -> dict[str, Any]:
+    """Return what, beside the machine, a result's bytes depend on: `threads` and `compiler`.
+
+    The compiler is that of the compiled passes, and ``"none"`` where PyTorch does their work.
+    """
+    compiler = compiler_version() if library() is not None else "none"
+    return {"threads": torch.get_num_threads(), "compiler": compiler}

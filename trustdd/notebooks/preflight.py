@@ -188,12 +188,18 @@ def finished(experiment: Experiment, profile: Profile) -> bool:
 def experts_trained(experiment: Experiment, profile: Profile) -> bool:
     """Tell whether an experiment's experts are all trained as far as they are read."""
     # reads snapshots, which takes torch
-    from trustdd.store.expert_store import expert_path, experts_directory, stored_epochs
+    from trustdd.store.expert_store import (
+        expert_path,
+        experts_directory,
+        experts_source,
+        trained_epochs,
+    )  # fmt: skip
 
     folder = experts_directory(experiment, results_root() / profile.name)
+    source = experts_source(experiment)
     wanted = range(experiment.experts) if folder.is_dir() else ()
-    stored = [stored_epochs(expert_path(folder, index)) for index in wanted]
-    return bool(stored) and min(stored) >= experiment.expert_length
+    trained = [trained_epochs(expert_path(folder, index), source) for index in wanted]
+    return bool(trained) and min(trained) >= experiment.expert_length
 
 
 def _reads(experiment: Experiment) -> tuple[Any, ...]:

@@ -16,6 +16,7 @@ from trustdd.data.distilled_set import load_distilled
 from trustdd.data.inputs import load_inputs
 from trustdd.data.outliers import outlier_source
 from trustdd.distillation.loop import device_name, distill, peak_memory
+from trustdd.networks.process import computing_facts
 from trustdd.settings.errors import BadInput
 from trustdd.store.files import read_tensors
 from trustdd.store.run import Run
@@ -189,5 +190,6 @@ def _record(
         student=index,
         device=device_name(device),
         **facts,
+        **computing_facts(),
         **peak_memory(device),
     )

@@ -2,10 +2,6 @@
 
 What is *asked* is what the caller sets; what is *resolved* is an `Experiment`, in which every
 setting has its value and type. `trustdd.settings.setting` says how one is declared.
-
-Two experiments that compare equal make the same distilled set, byte for byte, on the same machine
-with the same number of threads and, where passes are compiled, the same compiler; all three are
-recorded with every result.
 """
 
 from __future__ import annotations
@@ -101,6 +97,10 @@ def _check_device(name: str, value: Any) -> str:
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
     """The settings of one run of the pipeline: distil, train a student, detect OOD inputs.
+
+    Two experiments that compare equal make the same distilled set, byte for byte, on the same
+    machine with the same number of threads and, where passes are compiled, the same compiler. All
+    three are recorded with every result; commands and the workflow compute on one thread.
 
     Every field that is not asked for (left out, ``None`` where that is no value of its own, or
     ``"auto"`` for the augmentations) takes the dataset's published default at construction, so an

@@ -238,7 +238,7 @@ def trained_epochs(path: Path, source: str) -> int:
     return stored_epochs(path)
 
 
-def record_expert(path: Path, seconds: float, device: str, source: str) -> None:
+def record_expert(path: Path, seconds: float, device: str, source: str, **made_on: Any) -> None:
     """Note a finished expert in the manifest: hash, training time in seconds, what made it."""
     with lock(expert_lock(path.parent, "manifest")):
         manifest = read_manifest(path.parent)
@@ -253,6 +253,7 @@ def record_expert(path: Path, seconds: float, device: str, source: str) -> None:
             "device": device,
             "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
             **provenance(),
+            **made_on,
         }
         write_json(path.parent / "manifest.json", {**manifest, **facts})
 

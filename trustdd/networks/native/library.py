@@ -58,12 +58,24 @@ def _compiler() -> str:
     raise OSError("there is no C compiler")
 
 
-def _compiled(compiler: str) -> Path:
-    """Path of the compiled library, made if it is not there."""
-    version = subprocess.run(
+def compiler_version() -> str:
+    """Return the first line that the compiler says of itself.
+
+    Raises:
+        OSError: there is none.
+    """
+    return next(iter(_version(_compiler()).splitlines()), "unknown")
+
+
+def _version(compiler: str) -> str:
+    return subprocess.run(
         [compiler, "--version"], capture_output=True, text=True, timeout=PATIENCE
     ).stdout
-    made_of = [SOURCE.read_text(), version, *FLAGS, platform.machine(), _cpu()]
+
+
+def _compiled(compiler: str) -> Path:
+    """Path of the compiled library, made if it is not there."""
+    made_of = [SOURCE.read_text(), _version(compiler), *FLAGS, platform.machine(), _cpu()]
     name = f"convnet-{hashlib.sha256('|'.join(made_of).encode()).hexdigest()[:16]}.so"
     folders = [cache_root() / "native", Path(tempfile.gettempdir()) / f"trustdd-{os.getuid()}"]
     for folder in folders:
