@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from trustdd.data.whitening import check_whitening, fit_whitening, load_whitening
 
@@ -38,6 +39,29 @@ def test_equals_numpy(epsilon: float) -> None:
     np.testing.assert_allclose(whitening.matrix.numpy(), matrix, atol=2e-5 * np.abs(matrix).max())
     got = whitening.apply(images).reshape(len(images), -1).numpy()
     np.testing.assert_allclose(got, expected, atol=2e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("epsilon", [0.1, 1e-3])
+def test_equals_kornia(epsilon: float) -> None:
+    """The library that trajectory matching is published with; see ``make_whitening.py`` there."""
+    stored = load_file(Path(__file__).parents[1] / "vectors" / "whitening.safetensors")
+    fitted, others = stored["images"].chunk(2)
+    whitening = fit_whitening(fitted, epsilon)
+    whitened = whitening.apply(others)
+    for name, got in (
+        ("mean", whitening.mean),
+        ("matrix", whitening.matrix),
+        ("inverse", whitening.inverse),
+        ("whitened", whitened),
+        ("pictures", whitening.pictures(whitened)),
+    ):
+        expected = stored[f"{epsilon:g}.{name}"]
+        torch.testing.assert_close(got, expected, rtol=0, atol=2e-6 * float(expected.abs().max()))
+
+
+def test_the_published_ridge_is_the_default() -> None:
+    images = correlated_images()
+    assert torch.equal(fit_whitening(images).matrix, fit_whitening(images, 0.1).matrix)
 
 
 def test_chunks_do_not_matter() -> None:

@@ -10,8 +10,18 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from trustdd.data.initial_set import initial_set
+from trustdd.data.inputs import load_inputs
+from trustdd.data.outliers import outlier_source
 from trustdd.distillation.adjoint import StudentStep, flatten_parameters, unflatten_parameters
-from trustdd.distillation.trajectory_matching import draw_schedule, trajectory_loss, trajectory_step
+from trustdd.distillation.objective import Materials
+from trustdd.distillation.state import State
+from trustdd.distillation.trajectory_matching import (
+    TrajectoryMatching,
+    draw_schedule,
+    trajectory_loss,
+    trajectory_step,
+)
 from trustdd.networks.convnet import ConvNet
 from trustdd.settings.experiment import Experiment
 
@@ -51,6 +61,70 @@ def test_equals_the_public_code(kind: str, memory: str, reference) -> None:
     assert relative_error(by_images, tensors[f"tm.{kind}.images_grad"]) < 1e-4
     if by_outliers:
         assert relative_error(by_outliers[0], tensors["tm.trustdd.outliers_grad"]) < 1e-4
+
+
+def published_loss(
+    network: nn.Module, start: Tensor, target: Tensor, images: Tensor, labels: Tensor,
+    rate: Tensor, steps: int, outliers: Tensor | None, weight: float,
+) -> Tensor:  # fmt: skip
+    """Algorithm 1 of Cazenavette et al., line by line: SGD on one vector, and a ratio of means."""
+    names, shapes = zip(*((n, p.shape) for n, p in network.named_parameters()), strict=True)
+    student = start.clone().requires_grad_()
+    for _ in range(steps):
+        cut = student.split([shape.numel() for shape in shapes])
+        values = {n: part.view(s) for n, s, part in zip(names, shapes, cut, strict=True)}
+        logits = torch.func.functional_call(network, values, (images,))
+        loss = nn.functional.cross_entropy(logits, labels)
+        if outliers is not None:
+            unknown = torch.func.functional_call(network, values, (outliers,))
+            loss = loss - weight * unknown.log_softmax(1).mean()
+        (gradient,) = torch.autograd.grad(loss, student, create_graph=True)
+        student = student - rate * gradient
+    mse = nn.functional.mse_loss
+    return mse(student, target) / mse(start, target)
+
+
+@pytest.mark.parametrize("mode", ["none", "oe", "poe"])
+@pytest.mark.parametrize("width", [8, 16])
+def test_iterations_are_those_of_the_definition(width: int, mode: str, tmp_path: Path) -> None:
+    experiment = Experiment(
+        dataset="digits", method="mtt", outliers=mode, ipc=1, width=width, depth=2, iterations=3,
+        experts=1, max_start_epoch=1, expert_epochs=1, expert_lr=0.05, student_steps=4, zca=False,
+        student_lr=0.05, lr_student_lr=1e-5, lr_images=5.0, lr_outliers=7.0, augmentation=None,
+        device="cpu",
+    )  # fmt: skip
+    data = load_inputs(experiment)
+    source = outlier_source(experiment, data)
+    objective = TrajectoryMatching(
+        Materials(experiment, data, source, torch.device("cpu"), tmp_path)
+    )
+    start = initial_set(experiment, data, source)
+    rate = torch.tensor(experiment.student_lr)
+    moved = {"images": (start.images, 5.0), "student_lr": (rate, 1e-5)}
+    if start.outliers is not None:
+        moved["outliers"] = (start.outliers, 7.0)
+    copies = {name: tensor.clone() for name, (tensor, _) in moved.items()}
+    state = State(copies["images"], copies.get("outliers"), copies["student_lr"])
+    plain = {name: tensor.clone().requires_grad_() for name, (tensor, _) in moved.items()}
+    optimiser = torch.optim.SGD(
+        [{"params": [plain[name]], "lr": lr} for name, (_, lr) in moved.items()],
+        lr=0.0, momentum=0.5,
+    )  # fmt: skip
+    ends = objective.experts.segment(0, 0, 1)
+    for iteration in range(3):
+        loss, beside = objective.step(state, iteration)
+        expected = published_loss(
+            objective.network, *ends, plain["images"], start.labels, plain["student_lr"], 4,
+            plain.get("outliers"), experiment.outlier_weight,
+        )  # fmt: skip
+        optimiser.zero_grad()
+        expected.backward()
+        optimiser.step()
+        assert loss == pytest.approx(float(expected.detach()), rel=1e-4)
+        assert beside != beside, "one loss moves all"
+    for name, (before, _) in moved.items():
+        got, wanted = getattr(state, name) - before, plain[name].detach() - before
+        assert relative_error(got, wanted) < 2e-3
 
 
 class Problem:
