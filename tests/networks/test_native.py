@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import re
 import subprocess
 import sys
 import warnings
@@ -14,7 +16,7 @@ from torch import Tensor
 
 from trustdd.networks.architectures import build
 from trustdd.networks.native import library as native_library
-from trustdd.networks.native.binding import NativeConvNet
+from trustdd.networks.native.binding import MOST_BLOCKS, Batch, NativeConvNet, Plan
 from trustdd.networks.native.library import library
 from trustdd.networks.passes import Passes, SoftTargets
 
@@ -264,7 +266,10 @@ def test_it_can_be_done_without(monkeypatch: pytest.MonkeyPatch, fresh: None) ->
 def test_it_is_compiled_once_and_elsewhere_if_need_be(
     monkeypatch: pytest.MonkeyPatch, fresh: None, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("TRUSTDD_CACHE", str(tmp_path))
+    monkeypatch.setenv("TRUSTDD_CACHE", str(tmp_path / "cache"))
+    # where an earlier process may have left one
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "empty"))
+    (tmp_path / "empty").mkdir()
     assert library() is not None
     (made,) = tmp_path.rglob("*.so")
     stamp = made.stat().st_mtime_ns
@@ -311,5 +316,41 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     assert finished.stdout.strip() == "0", finished.stderr
 
 
-def test_source_stands_beside_its_loader() -> None:
-    assert native_library.SOURCE.is_file()
+@needs_compiler
+def test_the_librarys_name_covers_all_that_is_compiled(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A change in any C file gives another library, and no C file lies there unused."""
+    compiler = native_library._compiler()
+    listed = subprocess.run(
+        [compiler, "-MM", str(native_library.SOURCE)], capture_output=True, text=True, check=True
+    ).stdout
+    read = {Path(word).name for word in listed.replace("\\\n", " ").split()[1:]}
+    folder = native_library.SOURCE.parent
+    assert read == {path.name for path in folder.iterdir() if path.suffix not in (".py", "")}
+    assert len(read) > 5
+    for name in read:
+        (tmp_path / name).write_text((folder / name).read_text())
+    monkeypatch.setattr(native_library, "SOURCE", tmp_path / native_library.SOURCE.name)
+    names = {native_library.library_name(compiler)}
+    for name in read:
+        with (tmp_path / name).open("a") as file:
+            file.write("/* another */\n")
+        names.add(native_library.library_name(compiler))
+    assert len(names) == 1 + len(read)
+
+
+@pytest.mark.parametrize("structure, file", [(Plan, "plan.h"), (Batch, "convnet.c")])
+def test_python_and_c_agree_on_structures(structure: type[ctypes.Structure], file: str) -> None:
+    text = (native_library.SOURCE.parent / file).read_text()
+    (body,) = re.findall(rf"typedef struct {{([^}}]*)}} {structure.__name__};", text)
+    fields: list[tuple[str, str]] = []
+    for line in re.sub(r"/\*.*?\*/", "", body, flags=re.DOTALL).split(";")[:-1]:
+        kind, names = line.strip().removeprefix("const ").split(maxsplit=1)
+        for name in names.split(","):
+            fields.append((name.split("*")[-1].strip(), "pointer" if "*" in name else kind))
+    kinds = {ctypes.c_int64: "size", ctypes.c_float: "float", ctypes.c_void_p: "pointer"}
+    assert fields == [(name, kinds[kind]) for name, kind in structure._fields_]
+    assert f"#define MOST_BLOCKS {MOST_BLOCKS}\n" in (
+        native_library.SOURCE.with_name("plan.h").read_text()
+    )

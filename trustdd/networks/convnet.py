@@ -13,12 +13,18 @@ class Network(nn.Module):
     """Images → penultimate features → logits.
 
     Attributes:
+        channels: of the images.
+        image_size: their height = width in pixels.
         features: the layers up to the penultimate features.
         classifier: the linear layer behind them, ``[d] → [classes]``.
     """
 
     features: nn.Module
     classifier: nn.Linear
+
+    def __init__(self, channels: int, image_size: int) -> None:
+        super().__init__()
+        self.channels, self.image_size = channels, image_size
 
     def embed(self, images: Tensor) -> Tensor:
         """Penultimate features ``[n, d]`` of normalised images ``[n, c, h, w]``."""
@@ -56,7 +62,7 @@ class ConvNet(Network):
     def __init__(
         self, channels: int, classes: int, image_size: int, width: int = 128, depth: int = 3
     ) -> None:
-        super().__init__()
+        super().__init__(channels, image_size)
         check_sizes(
             channels=channels, classes=classes, image_size=image_size, width=width, depth=depth
         )

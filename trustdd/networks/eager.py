@@ -6,13 +6,15 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from trustdd.networks import eager_along
 from trustdd.networks.convnet import ConvNet
 from trustdd.networks.pooling import average_pool, spread
+from trustdd.networks.sizes import Sizes
 from trustdd.networks.soft_targets import SoftTargets
 from trustdd.networks.traces import Block, Trace, by_convolution, grouped, of_block, rows
+from trustdd.settings.errors import BadInput
 from trustdd.settings.experiment import PRECISIONS
 from trustdd.settings.validation import check_choice
 
@@ -32,24 +34,27 @@ class EagerPasses:
             networks: how many at once; with several there is no `along`.
 
         Raises:
-            ValueError: an unknown precision.
+            ValueError: an unknown precision, or less than one network.
         """
         check_choice("precision", precision, PRECISIONS)
         self.dtype = torch.bfloat16 if precision == "bf16" else None
-        self.networks = networks
-        layers = list(network.features.children())
-        self.padding = [int(m.padding[0]) for m in layers if isinstance(m, nn.Conv2d)]
-        self.eps = [m.eps for m in layers if isinstance(m, nn.GroupNorm)]
+        #: what the passes are written for, and what they refuse
+        self.sizes = Sizes.of(network, networks)
 
     @torch.no_grad()
     def forward(self, parameters: Sequence[Tensor], images: Tensor) -> Trace:
-        """Logits of images ``[n, c, h, w]``, and what the other passes need."""
+        """Logits of images ``[n, c, h, w]``, and what the other passes need.
+
+        Raises:
+            ValueError: see `Sizes.check`.
+        """
+        self.sizes.check(parameters, images)
         blocks, inputs = [], images.contiguous().to(self.dtype)
-        for i, (padding, eps) in enumerate(zip(self.padding, self.eps, strict=True)):
+        for i, (padding, eps) in enumerate(zip(self.sizes.paddings, self.sizes.eps, strict=True)):
             weight, bias, scale, shift = of_block(parameters, i)
             outputs = F.conv2d(
                 inputs, weight.to(inputs.dtype), bias.to(inputs.dtype), padding=padding,
-                groups=self.networks,
+                groups=self.sizes.networks,
             )  # fmt: skip
             n, c, h, w = outputs.shape
             active, mean, deviation = aten.native_group_norm(
@@ -59,10 +64,10 @@ class EagerPasses:
             blocks.append(Block(inputs, outputs, mean, deviation, active))
             inputs = average_pool(active)
         features = inputs.flatten(1).to(parameters[-1].dtype)
-        if self.networks == 1:
+        if self.sizes.networks == 1:
             logits = F.linear(features, parameters[-2], parameters[-1])
         else:
-            features = features.unflatten(1, (self.networks, -1))
+            features = features.unflatten(1, (self.sizes.networks, -1))
             logits = torch.einsum("nsd,skd->nsk", features, parameters[-2]) + parameters[-1]
         return Trace(logits, features, blocks)
 
@@ -89,11 +94,16 @@ class EagerPasses:
 
         Returns:
             One tensor a parameter; with several groups, a first dimension of their number.
+
+        Raises:
+            ValueError: see `Sizes.check`; or several groups of several networks.
         """
+        self._check_trace(parameters, trace, groups)
+        self.sizes.check_loss(loss, len(trace.logits), parameters[0])
         trace.loss = loss
         by_logits = trace.by_logits = (trace.logits.softmax(-1) - loss.targets) * loss.weights
         nothing = by_logits.new_empty(0)
-        if self.networks == 1:
+        if self.sizes.networks == 1:
             slopes = grouped(by_logits, groups)
             gradients = [slopes.mT @ grouped(trace.features, groups)]
             gradients.append(slopes.sum(1) if norms else nothing)
@@ -158,7 +168,13 @@ class EagerPasses:
         by_weight: bool,
     ) -> tuple[Tensor, Tensor]:
         return by_convolution(
-            self.padding[i], self.networks, by_outputs, inputs, weight, by_inputs, by_weight
+            self.sizes.paddings[i],
+            self.sizes.networks,
+            by_outputs,
+            inputs,
+            weight,
+            by_inputs,
+            by_weight,
         )
 
     @torch.no_grad()
@@ -183,10 +199,44 @@ class EagerPasses:
         Returns:
             The gradient of ``direction · ∇_θ L`` with respect to the images, ``[n, c, h, w]``, and
             with respect to the parameters, one tensor each, or none.
+
+        Raises:
+            ValueError: see `Sizes.check`; passes in bf16 or of several networks; or the parameters'
+                part of several groups.
         """
+        self.check_differentiable()
+        self._check_trace(parameters, trace, groups)
+        if gradients and groups > 1:
+            raise BadInput(f"the parameters' part of {groups} groups; expected one group")
+        lead = () if groups == 1 else (groups,)
+        self.sizes.check_direction(direction, lead, parameters[0])
         return eager_along.along(
-            self.padding, parameters, trace, direction, groups, gradients=gradients
+            self.sizes.paddings, parameters, trace, direction, groups, gradients=gradients
         )
+
+    def check_differentiable(self) -> None:
+        """Refuse derivatives along a direction where there are none.
+
+        Raises:
+            ValueError: passes in bf16, or of several networks.
+        """
+        if self.dtype is not None:
+            raise BadInput("derivatives along a direction in bf16; expected passes in float32")
+        if self.sizes.networks > 1:
+            raise BadInput(
+                f"derivatives along a direction of {self.sizes.networks} networks at once; "
+                "expected passes of one"
+            )
+
+    def _check_trace(self, parameters: Sequence[Tensor], trace: Trace, groups: int) -> None:
+        self.sizes.check(parameters)
+        count = len(trace.logits)
+        if groups < 1 or count % groups:
+            raise BadInput(f"{count} images; expected a positive multiple of {groups} groups")
+        if groups > 1 and self.sizes.networks > 1:
+            raise BadInput(
+                f"{groups} groups of {self.sizes.networks} networks at once; expected one group"
+            )
 
 
 def _for_norm(values: Tensor, *parameters: Tensor) -> list[Tensor]:

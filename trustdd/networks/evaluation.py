@@ -27,7 +27,7 @@ class MLP(Network):
     """
 
     def __init__(self, channels: int, classes: int, image_size: int) -> None:
-        super().__init__()
+        super().__init__(channels, image_size)
         _check(channels, classes, image_size)
         self.features = nn.Sequential(
             nn.Flatten(),
@@ -56,7 +56,7 @@ class LeNet(Network):
     """
 
     def __init__(self, channels: int, classes: int, image_size: int) -> None:
-        super().__init__()
+        super().__init__(channels, image_size)
         _check(channels, classes, image_size)
         # unlike elsewhere no padding but for 28 px, which become 32
         padding = 2 if image_size == 28 else 0
@@ -94,7 +94,7 @@ class AlexNet(Network):
     """
 
     def __init__(self, channels: int, classes: int, image_size: int) -> None:
-        super().__init__()
+        super().__init__(channels, image_size)
         _check(channels, classes, image_size)
         padding = first_padding(image_size, 5)
         side = (image_size + 2 * (padding - 2)) // 8
@@ -134,7 +134,7 @@ class VGG11(Network):
     """
 
     def __init__(self, channels: int, classes: int, image_size: int) -> None:
-        super().__init__()
+        super().__init__(channels, image_size)
         _check(channels, classes, image_size)
         padding = first_padding(image_size, 3)
         side = image_size + 2 * (padding - 1)
@@ -171,7 +171,7 @@ class ResNet18(Network):
     """
 
     def __init__(self, channels: int, classes: int, image_size: int) -> None:
-        super().__init__()
+        super().__init__(channels, image_size)
         # here, so that no one pays for importing torchvision who builds none
         from torchvision.models.resnet import BasicBlock, ResNet
 

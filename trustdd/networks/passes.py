@@ -25,11 +25,11 @@ from typing import TypeGuard
 import torch
 from torch import Tensor, nn
 
-from trustdd.networks.convnet import ConvNet
+from trustdd.networks.convnet import ConvNet, Network
 from trustdd.networks.eager import EagerPasses
 from trustdd.networks.native.binding import NativeConvNet
+from trustdd.networks.sizes import check_images
 from trustdd.networks.soft_targets import SoftTargets
-from trustdd.settings.errors import BadInput
 
 __all__ = ["Passes", "SoftTargets", "logits_and_features"]
 
@@ -64,7 +64,7 @@ class Passes(EagerPasses):
         CPU a piece's activations should stay near the caches, and be small enough for memory that
         was freed to be used again.
         """
-        side = int(images.shape[-1]) + 2 * (self.padding[0] - 1)
+        side = self.sizes.image + 2 * (self.sizes.paddings[0] - 1)
         each = len(parameters[0]) * side * side * (self.dtype or images.dtype).itemsize
         return max(1, (CPU_BYTES if images.device.type == "cpu" else GPU_BYTES) // each)
 
@@ -74,17 +74,16 @@ class Passes(EagerPasses):
         """Logits of a batch and the gradients of its loss, piece by piece; see `backward`.
 
         Raises:
-            ValueError: a batch of no image.
+            ValueError: see `Sizes.check`.
         """
-        if not len(images):
-            raise BadInput("a batch of 0 images has no gradient; expected at least one")
         compiled = self.compiled(parameters, images)
         if compiled is not None:
-            outputs = compiled(parameters, images, loss.targets, loss.weights)
+            outputs = compiled(parameters, images, loss)
             if norms:
                 return outputs.logits, outputs.gradients
             nothing = images.new_empty(0)
             return outputs.logits, [g if g.ndim > 1 else nothing for g in outputs.gradients]
+        self.sizes.check(parameters, images, loss)
         size = self.piece(parameters, images)
         logits: list[Tensor] = []
         total: list[Tensor] = []
@@ -99,26 +98,26 @@ class Passes(EagerPasses):
         return torch.cat(logits), total
 
     def compiled(self, parameters: Sequence[Tensor], images: Tensor) -> NativeConvNet | None:
-        """The compiled passes, where they fit and there is a compiler."""
-        tensors = (*parameters, images)
-        if any(t.dtype != torch.float32 or t.device.type != "cpu" for t in tensors):
+        """The compiled passes, where there are any for this architecture and these tensors."""
+        sizes, low = self.sizes, self.dtype is not None
+        if sizes.networks > 1 or not isinstance(parameters, Sequence):
             return None
-        if self.networks > 1:
+        if not NativeConvNet.readable([*parameters, images]):
             return None
-        low, width, depth = self.dtype is not None, len(parameters[0]), len(self.padding)
-        if not NativeConvNet.usable(width, depth, low):
-            return None
-        _, channels, side, _ = images.shape
-        return NativeConvNet(
-            channels, side, self.padding[0], width, depth, len(parameters[-1]), self.eps[0], low
-        )
+        usable = NativeConvNet.usable(sizes.width, sizes.depth, low)
+        return NativeConvNet(sizes, low) if usable else None
 
     def outputs(self, parameters: Sequence[Tensor], images: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits and penultimate features of a batch, piece by piece; no gradient is kept."""
-        compiled = self.compiled(parameters, images) if len(images) else None
+        """Logits and penultimate features of a batch, piece by piece; no gradient is kept.
+
+        Raises:
+            ValueError: see `Sizes.check`.
+        """
+        compiled = self.compiled(parameters, images)
         if compiled is not None:
             found = compiled(parameters, images)
             return found.logits, found.features
+        self.sizes.check(parameters, images)
         pieces = images.split(self.piece(parameters, images))
         traces = [self.forward(parameters, piece) for piece in pieces]
         return torch.cat([t.logits for t in traces]), torch.cat([t.features for t in traces])
@@ -143,13 +142,17 @@ class Passes(EagerPasses):
         Returns:
             The gradients of the loss with respect to the parameters; and those of
             ``direction · ∇_θ loss`` with respect to the images and to the parameters (or none).
+
+        Raises:
+            ValueError: see `Sizes.check`; or passes in bf16 or of several networks, which have no
+                derivatives along a direction.
         """
-        compiled = self.compiled(parameters, images) if self.dtype is None else None
+        self.check_differentiable()
+        compiled = self.compiled(parameters, images)
         if compiled is not None:
-            found = compiled(
-                parameters, images, loss.targets, loss.weights, direction, by_parameters
-            )
+            found = compiled(parameters, images, loss, direction, by_parameters)
             return found.gradients, found.by_images, found.by_parameters
+        self.sizes.check(parameters, images, loss, direction)
         size = self.piece(parameters, images)
         by_images: list[Tensor] = []
         total: list[Tensor] = []
@@ -194,17 +197,17 @@ class Passes(EagerPasses):
             the groups, with respect to the images, ``[groups · m, c, h, w]``.
 
         Raises:
-            ValueError: images that cannot be split into the groups.
+            ValueError: images that cannot be split into the groups; otherwise as for `products`.
         """
-        share, left = divmod(len(images), groups) if groups > 0 else (0, 0)
-        if not share or left:
-            raise BadInput(f"{len(images)} images; expected a positive multiple of {groups} groups")
-        if self.dtype is None and self.compiled(parameters, images) is not None:
-            return self._of_groups_compiled(parameters, images, loss, share, norms)
+        self.check_differentiable()
+        self.sizes.check(parameters, images, loss, groups=groups)
+        if self.compiled(parameters, images) is not None:
+            return self._of_groups_compiled(parameters, images, loss, groups, norms)
         trace = self.forward(parameters, images)
         gradients = self.backward(parameters, trace, loss, groups, norms)
 
         def along(direction: Sequence[Tensor | None]) -> Tensor:
+            self.sizes.check_direction(direction, (groups,), parameters[0])
             if groups == 1:
                 direction = [None if d is None else d[0] for d in direction]
             return self.along(parameters, trace, direction, groups)[0]
@@ -216,14 +219,16 @@ class Passes(EagerPasses):
         parameters: Sequence[Tensor],
         images: Tensor,
         loss: SoftTargets,
-        share: int,
+        groups: int,
         norms: bool,
     ) -> tuple[list[Tensor], AlongDirection]:
+        share = len(images) // groups
         # each group by itself, and once more along its direction: nothing is kept in between
         pieces = list(zip(images.split(share), loss.split(share), strict=True))
         alone = [self.gradients(parameters, x, own, norms)[1] for x, own in pieces]
 
         def along(direction: Sequence[Tensor | None]) -> Tensor:
+            self.sizes.check_direction(direction, (groups,), parameters[0])
             of_groups = [
                 [None if d is None else d[g] for d in direction] for g in range(len(pieces))
             ]
@@ -242,8 +247,14 @@ def logits_and_features(network: nn.Module, images: Tensor) -> tuple[Tensor, Ten
 
     Args:
         network: a `trustdd.networks.Network`; a `ConvNet` goes by its written-out passes.
-        images: ``[n, c, h, w]``.
+        images: ``[n, c, h, w]``, n ≥ 1, of the parameters' kind.
+
+    Raises:
+        ValueError: images of another shape than the network's, or of another kind.
     """
+    if isinstance(network, Network):
+        first = next(network.parameters())
+        check_images(images, network.channels, network.image_size, first)
     if Passes.supports(network):
         return Passes(network).outputs(list(network.parameters()), images)
     embedded = network.embed(images)  # type: ignore[operator]

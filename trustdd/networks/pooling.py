@@ -22,7 +22,7 @@ def average_pool(images: Tensor) -> Tensor:
     with one constant ``[width / 2, 2 · width]`` matrix of quarters; forward, backward and double
     backward are then matrix products. PyTorch's CPU kernels for contiguous images are slower by
     far. On other devices, and for odd sizes, its own pooling is used. The values differ by
-    rounding only.
+    rounding only; but what is not finite makes all that is pooled from its two rows NaN.
     """
     count, channels, height, width = images.shape
     if not _by_product(images):

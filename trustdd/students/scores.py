@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from trustdd.settings.errors import BadInput
@@ -70,4 +71,6 @@ SCORES: dict[str, Callable[[Tensor], Tensor]] = {
 def _checked(logits: Tensor) -> Tensor:
     if logits.ndim != 2 or logits.shape[1] == 0:
         raise BadInput(f"logits of shape {tuple(logits.shape)}; expected [n, k] with k ≥ 1")
+    if not bool(torch.isfinite(logits).all()):
+        raise BadInput("logits hold NaN or infinite values; expected finite numbers")
     return logits

@@ -1,4 +1,7 @@
-"""Compiling the package's C source for this CPU, once, and loading it."""
+"""Compiling the package's C source for this CPU, once, and loading it.
+
+``convnet.c`` is what is compiled; the headers beside it are its parts.
+"""
 
 from __future__ import annotations
 
@@ -73,10 +76,19 @@ def _version(compiler: str) -> str:
     ).stdout
 
 
+def library_name(compiler: str) -> str:
+    """File name of the library that a compiler makes here: a hash of all that goes into it.
+
+    Args:
+        compiler: path of the compiler, which is asked for its version.
+    """
+    made_of = [*_sources(), _version(compiler), *FLAGS, platform.machine(), _cpu()]
+    return f"convnet-{hashlib.sha256('|'.join(made_of).encode()).hexdigest()[:16]}.so"
+
+
 def _compiled(compiler: str) -> Path:
     """Path of the compiled library, made if it is not there."""
-    made_of = [SOURCE.read_text(), _version(compiler), *FLAGS, platform.machine(), _cpu()]
-    name = f"convnet-{hashlib.sha256('|'.join(made_of).encode()).hexdigest()[:16]}.so"
+    name = library_name(compiler)
     folders = [cache_root() / "native", Path(tempfile.gettempdir()) / f"trustdd-{os.getuid()}"]
     for folder in folders:
         if _own(folder / name):
@@ -103,6 +115,12 @@ def _compiled(compiler: str) -> Path:
     raise refused
 
 
+def _sources() -> list[str]:
+    """All C files, each with its name."""
+    files = sorted([SOURCE, *SOURCE.parent.glob("*.h")])
+    return [f"{file.name}|{file.read_text(encoding='utf-8')}" for file in files]
+
+
 def _own(path: Path) -> bool:
     """Whether a library is there and nobody else's: what is loaded is run."""
     return path.is_file() and path.stat().st_uid == os.getuid()
@@ -122,12 +140,10 @@ def _cpu() -> str:
 
 def _declared(found: ctypes.CDLL) -> ctypes.CDLL:
     """Tell ctypes the functions' types."""
-    pointer, count, flag = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
-    found.trustdd_has_bf16.restype = flag
-    found.trustdd_room.restype = count
-    found.trustdd_room.argtypes = [pointer, count, count, flag, flag, count]
+    pointer = ctypes.c_void_p
+    found.trustdd_has_bf16.restype = ctypes.c_int
+    found.trustdd_room.restype = ctypes.c_int64
+    found.trustdd_room.argtypes = [pointer, pointer]
     found.trustdd_run.restype = None
-    found.trustdd_run.argtypes = [
-        *[pointer] * 2, count, *[pointer] * 9, count, count, pointer, pointer,
-    ]  # fmt: skip
+    found.trustdd_run.argtypes = [pointer, pointer, pointer]
     return found
