@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 
 import pytest
 import torch
+from data_files import write_splits
 
+from trustdd.distillation import loop
+from trustdd.distillation.gradient_matching import GradientMatching
+from trustdd.distillation.state import State
 from trustdd.pipeline import completion
 from trustdd.pipeline.completion import bring_up_to_date, complete
 from trustdd.pipeline.work import load_student
 from trustdd.report.results import per_run, student_reports, student_spread, summary
-from trustdd.settings.errors import Explained
+from trustdd.settings.errors import BadInput, Explained
 from trustdd.settings.experiment import Experiment
-from trustdd.store.files import sha256
+from trustdd.store.files import read_tensors, sha256, write_json, write_tensors
 from trustdd.store.run import Run
 
 SMALL = Experiment(
@@ -90,3 +95,54 @@ def test_what_is_published_and_gone_is_not_made_anew(root: Path) -> None:
     run.path("report.csv").unlink()
     with pytest.raises(Explained, match="published, and not as it is recorded; restore it with"):
         complete(SMALL, "trial", progress=False)
+
+
+def test_a_run_records_the_data_it_saw_and_is_tested_on_no_other(root: Path) -> None:
+    own = write_splits(root / "a", "pets", {"cat": 3, "dog": 3}).parent
+    other = write_splits(root / "b", "pets", {"cat": 3, "dog": 3}, seed=7).parent
+    asked = SMALL.but(
+        dataset="pets", data_root=str(own), image_size=8, ood=("gaussian",), depth=1, outliers="oe",
+        outlier_pool="photo_pool",
+    )  # fmt: skip
+    first, second = (
+        complete(e, "trial", progress=False) for e in (asked, asked.but(data_root=str(other)))
+    )
+    assert first.directory != second.directory, "two folders of one name are two runs"
+    seen = [run.manifest()["distill"]["data"] for run in (first, second)]
+    assert seen[0]["train"] != seen[1]["train"]
+    assert seen[0]["outliers"] == seen[1]["outliers"]
+    tested = first.records()[f"{first.part('evaluate').directory.parent.name}/student-0"]["data"]
+    assert set(tested["ood"]) == {"gaussian"}
+
+    manifest = first.manifest()
+    manifest["distill"]["data"]["train"] = seen[1]["train"]
+    write_json(first.path("manifest.json"), manifest)
+    with pytest.raises(BadInput, match="the images of 'pets' are other ones than it was distilled"):
+        complete(asked.but(ood=("uniform",)), "trial", progress=False)
+
+
+def test_a_checkpoint_of_other_data_is_not_gone_on_from(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = SMALL.but(selection="distilled", iterations=2, outer_loops=1, inner_loops=0)
+    whole = complete(small, "whole", progress=False)
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
+    run = Run.of(small, "parts")
+    step = GradientMatching.step
+
+    def once(self: GradientMatching, state: State, iteration: int) -> tuple[float, float]:
+        if iteration == 1:
+            raise KeyboardInterrupt
+        return step(self, state, iteration)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(GradientMatching, "step", once)
+        bring_up_to_date(run, "distill", progress=False)
+    path = run.path(loop.CHECKPOINT)
+    tensors, metadata = read_tensors(path)
+    assert set(json.loads(metadata["data"])) == {"train"}
+    tensors["images"] = tensors["images"] + 1
+    write_tensors(path, tensors, {"data": json.dumps({"train": "another"})})
+    with pytest.warns(UserWarning, match="the checkpoint is of other data than is here now"):
+        bring_up_to_date(run, "distill", progress=False)
+    assert run.manifest()["distill"]["files"] == whole.manifest()["distill"]["files"]

@@ -128,5 +128,8 @@ def test_more_covers_less_and_nothing_else() -> None:
     assert covers(stored, {"ood": ["b"], "ood_limit": 5})
     assert not covers(stored, {"ood": ["a", "c"], "ood_limit": 5})
     assert not covers(stored, {"ood": ["a"], "ood_limit": 4})
-    assert not covers(stored, {"ood": ["a"]})
     assert not covers({}, {"ood": []})
+    folders = {**stored, "folders": {"a": "1", "b": "2"}}
+    assert covers(folders, {"ood": ["b"], "ood_limit": 5, "folders": {"b": "2"}})
+    assert not covers(folders, {"ood": ["b"], "ood_limit": 5, "folders": {"b": "3"}})
+    assert not covers(stored, {"ood": ["b"], "ood_limit": 5, "folders": {"b": "2"}})

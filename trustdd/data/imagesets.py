@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from dataclasses import dataclass
 
 import torch
@@ -44,6 +46,21 @@ class ImageSet:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """A hash of the images and labels, wherever they came from: 16 hexadecimal digits."""
+        return fingerprint(self.images, *([] if self.labels is None else [self.labels]))
+
+
+def fingerprint(*tensors: Tensor) -> str:
+    """Hash tensors by type, shape and bytes: 16 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        kept = tensor.detach().cpu().contiguous()
+        digest.update(f"{kept.dtype} {tuple(kept.shape)}\n".encode())
+        digest.update(kept.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:16]
 
 
 def to_channels(images: Tensor, channels: int) -> Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import time
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -19,6 +20,7 @@ from tqdm import tqdm
 
 from trustdd.data.distilled_set import DistilledSet, load_distilled
 from trustdd.data.given import read_given, with_outliers
+from trustdd.data.imagesets import fingerprint
 from trustdd.data.initial_set import initial_set
 from trustdd.data.inputs import load_inputs
 from trustdd.data.outliers import outlier_source
@@ -28,11 +30,13 @@ from trustdd.networks.native.library import library
 from trustdd.networks.process import computing_facts, prepare_process
 from trustdd.settings.errors import BadInput
 from trustdd.settings.experiment import Experiment
+from trustdd.store.files import read_tensors
 from trustdd.store.run import Run
 from trustdd.students.training import resolve_device
 
 #: shares of the iterations after which a snapshot of the set is kept
 SNAPSHOTS = (0.0, 0.125, 0.25, 0.5, 0.75)
+CHECKPOINT = "checkpoint.safetensors"
 #: seconds between two checkpoints; where a run resumes does not change what it makes
 CHECKPOINT_SECONDS = 30.0
 
@@ -83,7 +87,10 @@ def distill(
     data = load_inputs(experiment)
     source = outlier_source(experiment, data, device)
     start = initial_set(experiment, data, source)
-    state, before = _resume(experiment, run, start, device)
+    seen = {"train": data.train.fingerprint}
+    if experiment.outliers == "oe" and source is not None:
+        seen["outliers"] = fingerprint(source.images)
+    state, before = _resume(experiment, run, start, device, seen)
     total = _iterations(experiment)
     if images_of is not None and experiment.outlier_selection == "random":
         state.stand_still(total, _marks(total))
@@ -95,13 +102,15 @@ def distill(
                 experiment, data, source, device, results, progress, images_of is not None, start
             )
         )
-        _loop(objective, state, experiment, run, total, progress, before, begun)
+        _loop(objective, state, experiment, run, total, progress, before, begun, seen)
     if images_of is not None:
         before += _take_images(state, images_of)
     ended = _ended(start, state).rounded().with_pictures(data)
     if run is not None:
         begin = _ended(start, State(start.images, start.outliers)).rounded().with_pictures(data)
-        facts = {} if images_of is None else {"images_of": images_of.experiment.key}
+        facts: dict[str, Any] = {"data": seen}
+        if images_of is not None:
+            facts["images_of"] = images_of.experiment.key
         seconds = before + time.perf_counter() - begun
         _store(run, begin, ended, state, seconds, device, facts)
     return ended
@@ -160,13 +169,22 @@ def _distils(experiment: Experiment) -> bool:
 
 
 def _resume(
-    experiment: Experiment, run: Run | None, start: DistilledSet, device: torch.device
+    experiment: Experiment,
+    run: Run | None,
+    start: DistilledSet,
+    device: torch.device,
+    seen: Mapping[str, str],
 ) -> tuple[State, float]:
     """The state to go on from, and the seconds already spent on it."""
-    if run is not None and run.has("checkpoint.safetensors"):
-        tensors = run.read_tensors("checkpoint.safetensors")
+    if run is not None and run.has(CHECKPOINT):
+        tensors, metadata = read_tensors(run.path(CHECKPOINT))
         seconds = float(tensors.pop("seconds"))
-        return State.of(tensors, device), seconds
+        if "data" not in metadata or json.loads(metadata["data"]) == seen:
+            return State.of(tensors, device), seconds
+        warnings.warn(
+            f"{experiment.key}: the checkpoint is of other data than is here now; starting anew",
+            stacklevel=2,
+        )
     student_lr = None
     if _distils(experiment) and objective_class(experiment.method).LEARNS_STUDENT_LR:
         rate = experiment.student_lr if start.student_lr is None else start.student_lr
@@ -184,6 +202,7 @@ def _loop(
     progress: bool,
     before: float,
     begun: float,
+    seen: Mapping[str, str],
 ) -> None:
     marks = _marks(total)
     saved = time.perf_counter()
@@ -202,7 +221,7 @@ def _loop(
             bar.set_postfix({k: f"{v:.3f}" for k, v in shown.items() if v == v}, refresh=False)
             bar.update()
             if run is not None and time.perf_counter() - saved > CHECKPOINT_SECONDS:
-                save_checkpoint(run, state, before + time.perf_counter() - begun)
+                save_checkpoint(run, state, before + time.perf_counter() - begun, seen)
                 saved = time.perf_counter()
 
 
@@ -224,10 +243,17 @@ def _check_finite(state: State, experiment: Experiment) -> None:
         )
 
 
-def save_checkpoint(run: Run, state: State, seconds: float) -> None:
-    """Write all that a run needs to go on from here; the old checkpoint stays until then."""
+def save_checkpoint(run: Run, state: State, seconds: float, seen: Mapping[str, str]) -> None:
+    """Write all that a run needs to go on from here; the old checkpoint stays until then.
+
+    Args:
+        run: whose.
+        state: as it is.
+        seconds: spent on it.
+        seen: fingerprints of the data, with others of which it is not gone on.
+    """
     tensors = {**state.tensors(), "seconds": torch.tensor(seconds, dtype=torch.float64)}
-    run.write_tensors("checkpoint.safetensors", tensors)
+    run.write_tensors(CHECKPOINT, tensors, {"data": json.dumps(dict(seen), sort_keys=True)})
 
 
 def _store(
@@ -256,7 +282,7 @@ def _store(
         "distill", files, seconds, device=device_name(device), **facts, **computing_facts(),
         **peak_memory(device),
     )  # fmt: skip
-    run.path("checkpoint.safetensors").unlink(missing_ok=True)
+    run.path(CHECKPOINT).unlink(missing_ok=True)
 
 
 def _columns(state: State) -> tuple[list[float], list[float]]:

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from trustdd.data.distilled_set import load_distilled
 from trustdd.data.inputs import load_inputs
+from trustdd.data.ood import load_ood_suite
 from trustdd.data.outliers import outlier_source
 from trustdd.distillation.loop import device_name, distill, peak_memory
 from trustdd.networks.process import computing_facts
@@ -63,11 +64,35 @@ def run_stage(
         students = range(run.experiment.students) if student is None else (student,)
         for index in students:
             if student is not None or run.stored_part(stage, index) is None:
+                _check_data(run)
                 _WORK[stage](run, index, progress)
     elif run.experiment.selection != "full":
         distill(run.experiment, run, progress, images_of)
     else:
         run.record("distill", [], 0.0, device="none")
+
+
+def _check_data(run: Run) -> None:
+    """Refuse to test a set on other data than it was distilled of.
+
+    Raises:
+        BadInput: the images under the dataset's name are other ones now.
+    """
+    known = run.manifest()["distill"].get("data", {}).get("train")
+    if known is not None and load_inputs(run.experiment).train.fingerprint != known:
+        raise BadInput(
+            f"run {run.experiment.key}: the images of '{run.experiment.dataset}' are other ones "
+            f"than it was distilled of; expected these, or a run made anew: remove {run.directory}"
+        )
+
+
+def _seen(run: Run) -> dict[str, Any]:
+    """Fingerprints of the data that a student was tested on."""
+    suite = load_ood_suite(run.experiment)
+    return {
+        "test": load_inputs(run.experiment).test.fingerprint,
+        "ood": {name: images.fingerprint for name, images in suite.items()},
+    }
 
 
 def _evaluate(run: Run, index: int, progress: bool) -> None:
@@ -189,6 +214,7 @@ def _record(
         time.perf_counter() - begun,
         student=index,
         device=device_name(device),
+        data=_seen(run),
         **facts,
         **computing_facts(),
         **peak_memory(device),

@@ -23,6 +23,7 @@ from trustdd.settings.defaults import (
 )
 from trustdd.settings.errors import BadInput
 from trustdd.settings.given import given_hash, given_settings
+from trustdd.settings.places import own_folders
 from trustdd.settings.setting import Rule, Setting, choice, flag, names, number, setting, whole
 from trustdd.settings.validation import (
     check_choice,
@@ -334,7 +335,7 @@ class Experiment:
         """A readable, unique name: ``digits-dsa-poe-ipc2-seed0-1a2b3c4d``.
 
         The hash covers every field but where the data lies, the device, and what the finished
-        student is tested on, see `identity`.
+        student is tested on, and what a folder of one's own holds, see `identity`.
         """
         text = json.dumps(self.identity(IDENTITY_FIELDS), sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:8]
@@ -346,17 +347,22 @@ class Experiment:
         """Return fields as JSON types, for a hash of what depends on them.
 
         A field that was added after results had been published is left out while it has its
-        default: the hashes of what was made before stay what they were.
+        default: the hashes of what was made before stay what they were. Where fields name image
+        sets that are folders of one's own, ``folders`` maps these to what they hold
+        (`trustdd.settings.places`): two of one name are two.
 
         Args:
             chosen: names of fields.
         """
         values = self.to_dict(place=True)
-        return {
+        found = {
             name: values[name]
             for name in chosen
             if not SETTINGS[name].later or getattr(self, name) != SETTINGS[name].default_of(self)
         }
+        named = [found[name] for name in ("dataset", "outlier_pool") if found.get(name)]
+        folders = own_folders([*named, *found.get("ood", ())], self.data_root)
+        return {**found, "folders": folders} if folders else found
 
     def to_dict(self, *, place: bool = False) -> dict[str, Any]:
         """Return the fields as JSON types; `place` adds `data_root` and `device`."""

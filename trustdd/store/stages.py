@@ -93,8 +93,7 @@ def check_stage(name: str) -> str:
 
 def stage_settings(name: str, experiment: Experiment) -> dict[str, Any]:
     """Return the settings to record with a stage, as JSON values."""
-    values = experiment.to_dict()
-    return {field: values[field] for field in STAGES[check_stage(name)].settings}
+    return experiment.identity(STAGES[check_stage(name)].settings)
 
 
 def stage_folder(name: str, settings: Mapping[str, Any]) -> str:
@@ -106,13 +105,17 @@ def stage_folder(name: str, settings: Mapping[str, Any]) -> str:
 def covers(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
     """Tell whether what was made under some settings holds all that others ask for.
 
-    Lists (of OOD sets, of networks) are tested one by one, so a longer one holds a shorter one.
+    Lists (of OOD sets, of networks) are tested one by one, so a longer one holds a shorter one, and
+    so it is with what folders of one's own hold (`Experiment.identity`).
     """
-    if set(stored) != set(asked):
-        return False
-    return all(
-        set(value) <= set(stored[name])
-        if isinstance(value, list) and isinstance(stored[name], list)
-        else value == stored[name]
-        for name, value in asked.items()
-    )
+    for name, value in asked.items():
+        known = stored.get(name)
+        if isinstance(value, list) and isinstance(known, list):
+            if not set(value) <= set(known):
+                return False
+        elif isinstance(value, dict) and isinstance(known, dict):
+            if not value.items() <= known.items():
+                return False
+        elif name not in stored or value != known:
+            return False
+    return True
