@@ -26,7 +26,7 @@ from trustdd.store.run import Run
 TOP_FILES = ("_config.yml", "_toc.yml", "CHANGELOG.md")
 BENCHMARKS = "benchmarks/results"
 #: profiles with published results, which stand in every book
-SHOWN_BESIDE = ("cifar10", "imagenette", "mnist", "paper")
+SHOWN_BESIDE = ("paper", "cifar10", "tiny100", "cifar10_short", "imagenette", "mnist")
 PAGE_SUFFIXES = (".md", ".ipynb")
 #: lists the files that `publish` wrote; only those does it ever remove
 PUBLISHED = ".published.json"

@@ -30,7 +30,7 @@ def all_experts(experiments: Sequence[Experiment]) -> Experiment:
     """Return an experiment that asks for as many experts as any, trained as long as for any.
 
     Raises:
-        BadInput: the experiments share no experts.
+        ValueError: the experiments share no experts.
     """
     if len({experts_key(e) for e in experiments}) != 1:
         keys = ", ".join(sorted({experts_key(e) for e in experiments})) or "none"
@@ -51,7 +51,7 @@ def train_for(runs: Iterable[Run], *, keep: bool = False, progress: bool = True)
         The folder of the experts; ``None`` where no run is in need of them.
 
     Raises:
-        BadInput: the experiments share no experts, or the data is not there.
+        ValueError: the experiments share no experts, or the data is not there.
     """
     needing = [run for run in runs if needs_experts(run.experiment) and not _distilled(run, keep)]
     if not needing:

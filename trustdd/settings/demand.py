@@ -79,7 +79,7 @@ def check_memory(experiment: Experiment, memory: int | None = None) -> None:
         memory: in bytes; by default the machine's.
 
     Raises:
-        BadInput: it needs more; what takes the most is named with its settings.
+        ValueError: it needs more; what takes the most is named with its settings.
     """
     parts = memory_parts(experiment)
     memory = machine_memory() if memory is None else memory

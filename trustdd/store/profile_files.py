@@ -32,7 +32,7 @@ def read_profile_file(path: Path) -> dict[str, Any]:
         → the list of its grids; and ``primary`` as it is written, if it is.
 
     Raises:
-        BadInput: a part, name, type or value is impossible; the first is named with its place.
+        ValueError: a part, name, type or value is impossible; the first is named with its place.
     """
     content = read_yaml(path)
     if not isinstance(content, dict):
@@ -93,7 +93,7 @@ def cells(grid: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Expand a grid: every field with several values is crossed with the others.
 
     Raises:
-        BadInput: an unknown field, a list that is empty or holds a value twice, or more cells than
+        ValueError: an unknown field, a list that is empty or holds a value twice, or more cells than
             can be meant.
     """
     axes = []

@@ -51,7 +51,7 @@ class Primary:
         """Read the ``primary`` of a profile.
 
         Raises:
-            BadInput: it is not a score and two lists of names.
+            ValueError: it is not a score and two lists of names.
         """
         if not isinstance(content, Mapping) or set(content) != {"score", "near", "far"}:
             raise BadInput(f"primary {content!r}; expected a mapping with score, near and far")

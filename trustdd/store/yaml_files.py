@@ -26,7 +26,7 @@ def read_yaml(path: Path) -> Any:
     """Read a YAML file.
 
     Raises:
-        BadInput: it is no YAML, not UTF-8, holds a key twice, a key that is no text, values of
+        ValueError: it is no YAML, not UTF-8, holds a key twice, a key that is no text, values of
             odd types, or more than anybody writes; file, line and fault are named.
     """
     content = path.read_bytes()
@@ -48,7 +48,7 @@ def parse_yaml(text: str, where: str) -> Any:
         where: how the text is called in messages.
 
     Raises:
-        BadInput: see `read_yaml`.
+        ValueError: see `read_yaml`.
     """
     try:
         return yaml.load(text, _Loader)  # a safe loader: it makes plain values only
