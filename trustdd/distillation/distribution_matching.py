@@ -2,7 +2,7 @@
 
 Zhao and Bilen, *Dataset Condensation with Distribution Matching*, WACV 2023, Algorithm 1: to a
 network with random weights f, which is drawn anew in every iteration and never trained, the mean
-embeddings of both should be the same, class c by class c, under one augmentation A of both:
+embeddings of both should be the same, class c by class c, under one augmentation A of both::
 
     L = E_f Σ_c | mean_j f(A(s_cj)) − mean_i f(A(x_ci)) |².
 
