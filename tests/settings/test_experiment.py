@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import math
 import pickle
 import typing
 from pathlib import Path
@@ -17,6 +18,7 @@ from trustdd.settings.defaults import (
     matching_loops,
     trajectory_settings,
 )
+from trustdd.settings.errors import BadInput
 from trustdd.settings.experiment import METHODS, OUTLIERS, SETTINGS, Experiment
 from trustdd.store.expert_store import experts_key
 from trustdd.store.run import Run
@@ -224,6 +226,24 @@ def test_impossible_values_are_refused_naming_the_given_and_the_allowed(
         Experiment(**fields)
     for word in words:
         assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_whatever_is_asked_of_a_field_it_is_resolved_or_refused_in_one_line(name: str) -> None:
+    odd = (
+        None, True, -1, 0, 7, 10**30, -(10**5000), 1.5, math.nan, math.inf, 10**400, "", "x", "a\0",
+        "\ud800", (), [], ("a", "a"), (None,), ((),), {}, {"a": 1}, b"x", object(), Path("x"),
+    )  # fmt: skip
+    kind = typing.get_type_hints(Experiment)[name]
+    for outliers in OUTLIERS:
+        for value in odd:
+            asked = {"outliers": outliers, name: value}
+            try:
+                found = getattr(Experiment(**asked), name)
+            except BadInput as error:
+                assert len(str(error).splitlines()) <= 1
+            else:
+                assert isinstance(found, tuple if typing.get_origin(kind) is tuple else kind)
 
 
 def test_an_unknown_field_offers_the_nearest() -> None:

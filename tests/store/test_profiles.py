@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+import datetime
 import itertools
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from trustdd.settings.errors import BadInput
+from trustdd.settings.experiment import Experiment
 from trustdd.store.profiles import list_profiles, load_profile
 
 TEXT = """
@@ -135,7 +140,7 @@ def test_a_malformed_profile_is_named(path: Path, old: str, new: str, words: lis
         (LAUGHS, ["more than 100000 values"]),
         ("groups: {main: {seed: [" + ", ".join(str(i) for i in range(10001)) + "]}}",
          ["10001 experiments", "at most 10000"]),
-        ("title: x" + "x" * 2**20, ["bytes", "at most 1048576"]),
+        ("title: x" + "x" * 2**20, ["longer than 1048576 bytes"]),
         ("title: 3", ["title 3", "text"]),
         ("description: [a]", ["description ['a']", "text"]),
         ("settings: [a]", ["settings ['a']", "a mapping"]),
@@ -158,6 +163,58 @@ def test_no_malformed_profile_gets_in(tmp_path: Path, text: str, words: list[str
     assert len(str(caught.value).splitlines()) == 1
     for word in words:
         assert word in str(caught.value)
+
+
+WHOLE = {
+    "title": "Trial", "description": "small",
+    "primary": {"score": "msp", "near": ["photos"], "far": ["textures"]},
+    "settings": {
+        "*": {"training_epochs": 7, "data_root": "data", "device": "cpu"},
+        "digits": {"ood": ["gaussian"], "augmentation": None, "mtt": {"zca": False}},
+    },
+    "groups": {
+        "main": {"dataset": "digits", "method": "dsa", "outliers": ["poe"], "seed": [0, 1],
+                 "corruptions": [["invert"], ["jigsaw"]], "lr_images": 0.1},
+        "more": [{"seed": 5}],
+    },
+}  # fmt: skip
+ODD = (
+    None, True, -1, 0, 10**30, 1.5, float("nan"), float("inf"), "", "x", "../x", "\u2028", [], [[]],
+    [None], ["a", "a"], [["a"], "a"], {}, {"a": {}}, {"a": [{}]}, datetime.date(2020, 1, 1), b"x",
+    {1, 2},
+)  # fmt: skip
+
+
+def places(value: object) -> Iterator[tuple[object, ...]]:
+    yield ()
+    parts: Iterable[tuple[object, object]] = ()
+    if isinstance(value, dict | list):
+        parts = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, part in parts:
+        yield from ((key, *rest) for rest in places(part))
+
+
+def with_odd(value: object, place: tuple[object, ...], odd: object) -> object:
+    if not place:
+        return odd
+    changed = copy.copy(value)
+    changed[place[0]] = with_odd(changed[place[0]], place[1:], odd)  # type: ignore[index]
+    return changed
+
+
+@pytest.mark.parametrize("place", [*places(WHOLE)], ids=str)
+def test_whatever_stands_anywhere_it_is_read_or_refused(
+    tmp_path: Path, place: tuple[object, ...]
+) -> None:
+    path = tmp_path / "own.yaml"
+    for odd in ODD:
+        path.write_text(yaml.safe_dump(with_odd(WHOLE, place, odd), allow_unicode=True))
+        try:
+            profile = load_profile(path)
+        except BadInput as error:
+            assert str(path) in str(error)
+        else:
+            assert all(isinstance(e, Experiment) for e in profile.experiments())
 
 
 def test_text_that_is_not_utf_8_is_named_with_its_place(tmp_path: Path) -> None:

@@ -378,6 +378,8 @@ class Experiment:
         Raises:
             ValueError: a name is no field; the message offers the nearest ones.
         """
+        if not isinstance(values, Mapping):
+            raise BadInput(f"settings {values!r}; expected a mapping of names to values")
         for name in values:
             check_field(name, SETTINGS)
         tupled: dict[str, Any] = {

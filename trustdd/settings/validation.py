@@ -7,13 +7,36 @@ import math
 import os
 import re
 from collections.abc import Collection
+from typing import TypeGuard
 
 from trustdd.settings.errors import BadInput
 
+#: characters of a value in a message
+LONGEST = 200
 #: the largest integer of 64 bits with a sign
 MOST = 2**63 - 1
 #: would be taken for part of a path, a pattern or a command
 _MARKS = frozenset("/\\:*?\"'<>|{}[]()$`#&;!%,")
+
+
+def shown(value: object) -> str:
+    """Return a value as it is written in Python, for a message: on one line, and not for ever."""
+    try:
+        text = " ".join(repr(value).split())
+    except ValueError:  # an integer of more digits than Python writes
+        return f"a number of type {type(value).__name__}, too long to be shown"
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} … {text[-LONGEST // 4 :]}"
+
+
+def _is_text(value: object) -> TypeGuard[str]:
+    """Whether a value is a text that can be written to a file, or be part of a path."""
+    if not isinstance(value, str) or "\0" in value:
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def check_choice(name: str, value: object, allowed: tuple[str, ...]) -> str:
@@ -23,7 +46,7 @@ def check_choice(name: str, value: object, allowed: tuple[str, ...]) -> str:
         ValueError: naming the setting, the value and what is allowed.
     """
     if not isinstance(value, str) or value not in allowed:
-        raise BadInput(f"{name} {value!r}; expected one of {', '.join(allowed)}")
+        raise BadInput(f"{name} {shown(value)}; expected one of {', '.join(allowed)}")
     return value
 
 
@@ -35,7 +58,7 @@ def check_integer(name: str, value: object, low: int | None = None) -> int:
     """
     bound = "" if low is None else f" ≥ {low}"
     if isinstance(value, bool) or not isinstance(value, int) or (low is not None and value < low):
-        raise BadInput(f"{name} {value!r}; expected an integer{bound}")
+        raise BadInput(f"{name} {shown(value)}; expected an integer{bound}")
     if not -MOST <= value <= MOST:
         raise BadInput(f"{name} of {value.bit_length()} bits; expected an integer{bound} of 63")
     return value
@@ -57,7 +80,7 @@ def check_number(
     if not math.isfinite(number) or number < 0 or (positive and number == 0) or number >= below:
         bound = "> 0" if positive else "≥ 0"
         bound += f" and < {below:g}" if below < math.inf else ""
-        raise BadInput(f"{name} {value!r}; expected a number {bound}")
+        raise BadInput(f"{name} {shown(value)}; expected a number {bound}")
     return number
 
 
@@ -68,18 +91,18 @@ def check_flag(name: str, value: object) -> bool:
         ValueError: naming the setting and the value.
     """
     if not isinstance(value, bool):
-        raise BadInput(f"{name} {value!r}; expected true or false")
+        raise BadInput(f"{name} {shown(value)}; expected true or false")
     return value
 
 
-def check_text(name: str, value: object, pattern: str = r"[^\0]*", expected: str = "text") -> str:
+def check_text(name: str, value: object, pattern: str = r"(?s).*", expected: str = "text") -> str:
     """Return a text that matches a pattern as a whole.
 
     Raises:
         ValueError: naming the setting, the value and what is expected.
     """
-    if not isinstance(value, str) or not re.fullmatch(pattern, value):
-        raise BadInput(f"{name} {value!r}; expected {expected}")
+    if not _is_text(value) or not re.fullmatch(pattern, value):
+        raise BadInput(f"{name} {shown(value)}; expected {expected}")
     return value
 
 
@@ -91,7 +114,7 @@ def check_path(name: str, value: object, expected: str = "the path of a folder")
     """
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
-    return None if value is None else check_text(name, value, r"[^\0]+", expected)
+    return None if value is None else check_text(name, value, r"(?s).+", expected)
 
 
 def check_file(name: str, value: object) -> str | None:
@@ -114,11 +137,11 @@ def check_names(
         ValueError: it is none, a name stands in it twice, or is not one of those allowed.
     """
     if not isinstance(value, list | tuple):
-        raise BadInput(f"{name} {value!r}; expected a list of names")
-    if not all(isinstance(v, str) and v for v in value):
-        raise BadInput(f"{name} {list(value)!r}; expected a list of names")
+        raise BadInput(f"{name} {shown(value)}; expected a list of names")
+    if not all(_is_text(v) and v for v in value):
+        raise BadInput(f"{name} {shown(list(value))}; expected a list of names")
     if len(set(value)) != len(value):
-        raise BadInput(f"{name} {list(value)!r}; expected each name once")
+        raise BadInput(f"{name} {shown(list(value))}; expected each name once")
     for single in value if allowed else ():
         check_choice(one or name, single, allowed)
     return tuple(value)
@@ -133,7 +156,8 @@ def check_plain_name(what: str, name: object) -> str:
     fine = isinstance(name, str) and 0 < len(name) <= 100 and name[0] not in ".-"
     if not fine or any(c in _MARKS or c.isspace() or not c.isprintable() for c in str(name)):
         raise BadInput(
-            f"{what} {name!r}; expected a plain name: letters, digits, _ and -, at most 100 of them"
+            f"{what} {shown(name)}; expected a plain name: letters, digits, _ and -, at most 100 "
+            "of them"
         )
     return str(name)
 

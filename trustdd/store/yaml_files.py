@@ -29,9 +29,10 @@ def read_yaml(path: Path) -> Any:
         ValueError: it is no YAML, not UTF-8, holds a key twice, a key that is no text, values of
             odd types, or more than anybody writes; file, line and fault are named.
     """
-    content = path.read_bytes()
+    with path.open("rb") as file:
+        content = file.read(MOST_BYTES + 1)
     if len(content) > MOST_BYTES:
-        raise BadInput(f"{path}: {len(content)} bytes; expected at most {MOST_BYTES}")
+        raise BadInput(f"{path}: longer than {MOST_BYTES} bytes; expected at most that many")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
