@@ -103,7 +103,7 @@ def _differing(files: list[Path]) -> list[dict[str, str]]:
     names = dict.fromkeys(name for _, given in read for name in given if name != "profile")
     found = []
     for parameters, given in read:
-        values = {p.name: p.value for p in parameters} | given
+        values = {name: p.default for name, p in parameters.items()} | given
         found.append({name: values[name] for name in names})
     return found
 
