@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from trustdd.pipeline.completion import stage_source
+from trustdd.pipeline.completion import stage_source, taken_as_it_is
 from trustdd.pipeline.shared_experts import all_experts, needs_experts
 from trustdd.settings.defaults import METHODS
 from trustdd.settings.experiment import OUTLIERS, Experiment
@@ -103,11 +103,22 @@ def tasks(
     return found
 
 
-def stage_params(stage: str, experiments: Sequence[Experiment], kept: bool) -> list[str]:
-    """Everything that decides what a stage makes: settings, and the source that it runs."""
-    settings = [json.dumps(e.to_dict(), sort_keys=True) for e in experiments]
-    sources = ["kept"] if kept else sorted({stage_source(stage, e) for e in experiments})
-    return settings + sources
+def stage_params(stage: str, runs: Sequence[Run], published: frozenset[Path]) -> list[str]:
+    """Everything that decides what a stage makes: settings, and the source that it runs.
+
+    Args:
+        stage: the stage.
+        runs: which runs' stage it is.
+        published: folders whose content is taken as it is, whatever made it.
+    """
+    settings = [json.dumps(run.experiment.to_dict(), sort_keys=True) for run in runs]
+    sources = {
+        "published"
+        if taken_as_it_is(run, stage, published)
+        else stage_source(stage, run.experiment)
+        for run in runs
+    }
+    return settings + sorted(sources)
 
 
 def drop_stamps(profile: Profile, folder: Path, jobs: Settings, stage: str) -> None:

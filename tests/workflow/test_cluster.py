@@ -156,7 +156,6 @@ def test_experts_are_trained_while_a_run_needs_them(
     train_for(runs, progress=False)
     assert trained == [2, 1], "only for the run that is left"
     runs[0].record("distill", [], 0.0, source="before")
-    assert train_for(runs, keep=True, progress=False) is None
     assert train_for(runs, progress=False) is not None, "other source made it"
     assert train_for([Run.of(Experiment(), "quick", tmp_path)], progress=False) is None
 

@@ -77,16 +77,15 @@ def test_a_stage_is_made_again_when_its_source_has_changed(
     monkeypatch.setattr(completion, "stage_source", lambda stage, _: source[stage])
     run = Run.of(Experiment(), "quick", tmp_path)
 
-    def ran(**options: bool) -> list[str]:
+    def ran() -> list[str]:
         pipeline.clear()
         for stage in MAIN_STAGES:
-            completion.bring_up_to_date(run, stage, progress=False, **options)
+            completion.bring_up_to_date(run, stage, progress=False)
         return list(pipeline)
 
     assert ran() == ["distill", "evaluate"]
     assert ran() == []
     source["evaluate"] = "two"
-    assert ran(keep=True) == []
     assert ran() == ["evaluate"]
     source["distill"] = "two"
     assert ran() == ["distill", "evaluate"], "a student of another set is no longer one of this"
@@ -173,9 +172,15 @@ def test_jobs_hold_the_runs_of_a_group(tmp_path: Path) -> None:
         "course": ("course", 1)
     }
     assert list(plan.group_settings(profile, False)) == [e.key for e in profile.experiments()]
-    one = plan.stage_params("distill", profile.experiments()[:1], False)
-    assert plan.stage_params("distill", profile.experiments()[1:2], False) != one
-    assert plan.stage_params("distill", profile.experiments()[:1], True)[-1] == "kept"
+    runs = [Run.of(e, "mine", tmp_path) for e in profile.experiments()]
+    none: frozenset[Path] = frozenset()
+    one = plan.stage_params("distill", runs[:1], none)
+    assert plan.stage_params("distill", runs[1:2], none) != one
+    for run in runs[:2]:
+        run.record("distill", [], 0.0)
+    published = frozenset([runs[0].directory])
+    assert plan.stage_params("distill", runs[:1], published)[-1] == "published"
+    assert plan.stage_params("distill", runs[1:2], published)[-1] == one[-1]
 
 
 def test_variants_of_notebooks_are_commands(tmp_path: Path) -> None:

@@ -74,11 +74,10 @@ def complete(assignments: tuple[str, ...], whole: bool, profile: str) -> None:
 @click.argument("stages", metavar="STAGE[,STAGE]")
 @click.argument("keys", nargs=-1, required=True, metavar="KEY...")
 @profile_option
-@click.option("--keep", is_flag=True, help="Take stored artefacts as they are, whatever made them.")
 @click.option("--progress/--no-progress", default=True, help="Show bars.")
 @stamp_option
 def stage(
-    stages: str, keys: tuple[str, ...], profile: str, keep: bool, progress: bool, stamp: Path | None
+    stages: str, keys: tuple[str, ...], profile: str, progress: bool, stamp: Path | None
 ) -> None:
     """Do STAGE of a profile's experiments, named by their KEYs.
 
@@ -94,7 +93,7 @@ def stage(
     runs = _runs(load_profile(profile), keys)
     for run in runs:
         for name in names:
-            bring_up_to_date(run, name, keep=keep, progress=progress)
+            bring_up_to_date(run, name, progress=progress)
     if stamp is not None:
         # of several stages the first is the job's own; the others are done ahead of theirs
         write_json(stamp, {r.experiment.key: _hashes(r, names[0]) for r in runs})
@@ -116,12 +115,9 @@ def _hashes(run: Run, stage: str) -> dict[str, str]:
 )
 @click.argument("keys", nargs=-1, required=True, metavar="KEY...")
 @profile_option
-@click.option("--keep", is_flag=True, help="Leave finished runs as they are, whatever made them.")
 @click.option("--progress/--no-progress", default=True, help="Show a bar.")
 @stamp_option
-def experts(
-    keys: tuple[str, ...], profile: str, keep: bool, progress: bool, stamp: Path | None
-) -> None:
+def experts(keys: tuple[str, ...], profile: str, progress: bool, stamp: Path | None) -> None:
     """Train the experts that a profile's runs, named by their KEYs, will be distilled by.
 
     Distilling trains those that are missing; where several processes distil by the same experts,
@@ -132,7 +128,7 @@ def experts(
     from trustdd.store.files import write_json
     from trustdd.store.profiles import load_profile
 
-    folder = train_for(_runs(load_profile(profile), keys), keep=keep, progress=progress)
+    folder = train_for(_runs(load_profile(profile), keys), progress=progress)
     if folder is not None:
         click.echo(folder)
     if stamp is not None:

@@ -47,7 +47,7 @@ def stage_source(stage: str, experiment: Experiment) -> str:
     return source_hash(modules, () if stage == "distill" else ("trustdd.pipeline.work",))
 
 
-def bring_up_to_date(run: Run, stage: str, *, keep: bool = False, progress: bool = True) -> bool:
+def bring_up_to_date(run: Run, stage: str, *, progress: bool = True) -> bool:
     """Make a stage of a run unless it is there and was made by the source as it is now.
 
     A checkpoint that other source wrote is dropped. What tested a set that is no longer there goes
@@ -56,7 +56,6 @@ def bring_up_to_date(run: Run, stage: str, *, keep: bool = False, progress: bool
     Args:
         run: the run.
         stage: one of ``trustdd.store.stages.STAGES``; those that it needs have to be done.
-        keep: take what is stored as it is, whatever source made it.
         progress: show bars.
 
     Returns:
@@ -73,8 +72,7 @@ def bring_up_to_date(run: Run, stage: str, *, keep: bool = False, progress: bool
 
     def waiting() -> list[int]:
         students = range(run.experiment.students) if STAGES[stage].by_student else (0,)
-        accepted = None if keep else source
-        return [i for i in students if not _is_fresh(run, stage, i, accepted, published)]
+        return [i for i in students if not _is_fresh(run, stage, i, source, published)]
 
     if not waiting():
         return False
@@ -87,18 +85,25 @@ def bring_up_to_date(run: Run, stage: str, *, keep: bool = False, progress: bool
     return bool(still)
 
 
-def _is_fresh(
-    run: Run, stage: str, student: int, source: str | None, published: frozenset[Path]
-) -> bool:
-    """Tell whether a stage of a student is stored and made by `source`, or to be taken as it is."""
+def taken_as_it_is(run: Run, stage: str, published: frozenset[Path]) -> bool:
+    """Tell whether a stage is published, for all that the run's experiment asks of it."""
+    students = range(run.experiment.students) if STAGES[stage].by_student else (0,)
+    places = [_stored(run, stage, student) for student in students]
+    return all(place is not None and place.directory in published for place in places)
+
+
+def _stored(run: Run, stage: str, student: int) -> Folder | None:
     if STAGES[stage].by_student:
-        place = run.stored_part(stage, student)
-    else:
-        place = run if run.finished(stage) else None
+        return run.stored_part(stage, student)
+    return run if run.finished(stage) else None
+
+
+def _is_fresh(run: Run, stage: str, student: int, source: str, published: frozenset[Path]) -> bool:
+    """Tell whether a stage of a student is stored and made by `source`, or to be taken as it is."""
+    place = _stored(run, stage, student)
     if place is None:
         return False
-    as_it_is = source is None or place.directory in published
-    return as_it_is or place.manifest()[stage].get("source") == source
+    return place.directory in published or place.manifest()[stage].get("source") == source
 
 
 def complete(

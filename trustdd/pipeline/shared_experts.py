@@ -39,12 +39,11 @@ def all_experts(experiments: Sequence[Experiment]) -> Experiment:
     return replace(longest, experts=max(e.experts for e in experiments))
 
 
-def train_for(runs: Iterable[Run], *, keep: bool = False, progress: bool = True) -> Path | None:
+def train_for(runs: Iterable[Run], *, progress: bool = True) -> Path | None:
     """Train the experts that runs share, as far as one of them is still to be distilled.
 
     Args:
         runs: of one profile, whose experiments share their experts.
-        keep: a run that is distilled counts as such, whatever source made it.
         progress: show a bar.
 
     Returns:
@@ -53,7 +52,7 @@ def train_for(runs: Iterable[Run], *, keep: bool = False, progress: bool = True)
     Raises:
         ValueError: the experiments share no experts, or the data is not there.
     """
-    needing = [run for run in runs if needs_experts(run.experiment) and not _distilled(run, keep)]
+    needing = [run for run in runs if needs_experts(run.experiment) and not _distilled(run)]
     if not needing:
         return None
     wanted = all_experts([run.experiment for run in needing])
@@ -65,10 +64,10 @@ def train_for(runs: Iterable[Run], *, keep: bool = False, progress: bool = True)
     return folder
 
 
-def _distilled(run: Run, keep: bool) -> bool:
+def _distilled(run: Run) -> bool:
     """Tell whether a run's set is there, and is not going to be made again."""
     if not run.finished("distill"):
         return False
-    if keep or run.directory in published_folders(run.directory):
+    if run.directory in published_folders(run.directory):
         return True
     return run.manifest()["distill"].get("source") == stage_source("distill", run.experiment)
