@@ -102,3 +102,119 @@ def test_import_never_writes_over_what_it_reads(
     )
     assert (status, "is what is read" in err) == (2, True)
     assert Path("theirs.safetensors").read_bytes() == before
+
+
+# -- evaluate, distill, export ------------------------------------------------------------------
+
+TINY = (
+    "-p", "training_epochs=2", "-p", "width=8", "-p", "ood=[gaussian, textures]", "-p",
+    "ood_limit=40", "--no-progress",
+)  # fmt: skip
+
+
+@pytest.fixture
+def stored(files: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    assert call(capsys, *IMPORT, "--name", "Theirs")[0] == 0
+    return files / "set.safetensors"
+
+
+def test_evaluate_prints_what_the_set_gains_and_writes_the_report(
+    stored: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, out, err = call(
+        capsys, "evaluate", stored.name, *TINY, "-p", "students=2", "--real-epochs", 1
+    )
+    assert status == 0, err
+    for said in ("Theirs, random outliers (POE)", "random images", "LRS", "over random images"):
+        assert said in out
+    written = {path.name for path in Path("set_report").iterdir()}
+    assert {"card.md", "set.png", "fig02.pdf", "gains.tex", "measures.json"} <= written
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (("nothing.safetensors",), "nothing.safetensors: no such file"),
+        (("set.safetensors", "-p", "ipc=5"), "ipc for a set that is given"),
+        (("set.safetensors", "-p", "outliers=all"), "outliers 'all'; expected one of none, oe"),
+        (("set.safetensors", "-p", "students=0"), "students 0; expected an integer ≥ 1"),
+        (("set.safetensors", "-p", "ood=[nowhere]"), "nowhere"),
+        (("set.safetensors", "--real-epochs", "0"), "--real-epochs"),
+        (("images.pt",), "images.pt: not a readable .safetensors"),
+    ],
+)
+def test_evaluate_refuses_in_one_line(
+    words: tuple[str, ...], message: str, stored: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(p.name for p in Path().iterdir())
+    status, out, err = call(capsys, "evaluate", *words)
+    assert (status, out) == (2, "")
+    assert message in err and err.count("\n") == 1
+    assert sorted(p.name for p in Path().iterdir()) == before
+
+
+AROUND = (
+    *TINY, "-p", "iterations=1", "-p", "outer_loops=1", "-p", "real_batch=8",
+)  # fmt: skip
+
+
+def test_distill_around_a_set_leaves_its_images_and_compares(
+    stored: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, out, err = call(
+        capsys, "distill", "--around", stored.name, *AROUND, "-p", "outliers=poe", "-p",
+        "seed=[0, 1]",
+    )  # fmt: skip
+    assert status == 0, err
+    before = load_distilled(stored)
+    for seed in (0, 1):
+        after = load_distilled(f"set-poe-seed{seed}.safetensors")
+        assert torch.equal(after.images, before.images)
+        assert after.outliers.shape == (20, 1, 16, 16)
+        assert after.origin == before.origin
+    assert "Theirs, its outliers (POE)" in out
+    assert "its outliers, over random ones beside the same images" in out
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (("--around", "no.safetensors", "-p", "outliers=poe"), "no such file"),
+        (("--around", "set.safetensors"), "expected -p outliers=poe or -p outliers=oe"),
+        (("--around", "set.safetensors", "-p", "outliers=poe", "-p", "seed=[]"), "seed []"),
+        (("--around", "set.safetensors", "-p", "outliers=poe", "-p", "seed=[1, 1]"), "different"),
+        (
+            ("--around", "set.safetensors", "-p", "outliers=poe", "-p", "selection=full"),
+            "selection",
+        ),
+        (("--around", "set.safetensors", "-p", "outliers=poe", "-o", "set.safetensors"), "itself"),
+        (("--around", "set.safetensors", "-p", "outliers=poe", "-o", "set.pt"), ".safetensors"),
+        (("--around", "images.pt", "-p", "outliers=poe"), "no distilled set"),
+        (("--around", "set.safetensors", "-p", "outliers=poe", "-p", "zca=true"), "not whitened"),
+    ],
+)
+def test_distill_refuses_in_one_line(
+    words: tuple[str, ...], message: str, stored: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, out, err = call(capsys, "distill", *words)
+    assert (status, out) == (2, "")
+    assert message in err and err.count("\n") == 1
+
+
+def test_what_is_exported_is_imported_again(
+    stored: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for to, name in (("pt", "set.pt"), ("npz", "set.npz"), ("png", "set")):
+        status, out, _ = call(capsys, "export", stored.name, "--to", to)
+        assert (status, out.strip()) == (0, name)
+        status, _, err = call(
+            capsys, "import", name, "--dataset", "digits", "-o", f"again-{to}.safetensors"
+        )
+        assert status == 0, err
+        own, again = load_distilled(stored), load_distilled(f"again-{to}.safetensors")
+        assert float((own.pictures() - again.pictures()).abs().max()) < 0.003
+        assert torch.equal(own.labels, again.labels)
+    assert (
+        "--to svg; expected one of pt, npz, png"
+        in call(capsys, "export", stored.name, "--to", "svg")[2]
+    )

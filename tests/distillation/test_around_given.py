@@ -53,7 +53,7 @@ def given(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("outliers", ["none", "oe", "poe"])
-@pytest.mark.parametrize("method", ["dc", "dsa"])
+@pytest.mark.parametrize("method", ["dc", "dsa", "dm"])
 def test_images_stay_to_the_bit_and_outliers_move(given: Path, method: str, outliers: str) -> None:
     experiment = Experiment(
         selection="given", given=str(given), method=method, outliers=outliers, **SMALL
@@ -168,6 +168,26 @@ def test_what_cannot_be_is_refused_before_anything_is_made(given: Path, tmp_path
     forgotten = Experiment.from_dict(experiment.to_dict())
     with pytest.raises(ValueError, match="the given set's file is not recorded"):
         distill(forgotten, progress=False)
+
+
+def test_the_sets_own_outliers_are_taken_as_they_are(tmp_path: Path) -> None:
+    outliers = torch.randn(7, 1, 16, 16, generator=torch.Generator().manual_seed(8))
+    own = Experiment(selection="given", given_sha256="0" * 64, ipc=2, outliers="oe", width=8)
+    path = foreign(tmp_path / "own.safetensors", outliers=outliers, experiment=own)
+    settings = {**SMALL, "selection": "given", "given": str(path)}
+    taken = Experiment(outliers="oe", outlier_selection="given", **settings)
+    assert torch.equal(distill(taken, progress=False).outliers, outliers)
+    # nothing of them enters where others are asked for, or none
+    assert distill(Experiment(**settings), progress=False).outliers is None
+    drawn = distill(
+        Experiment(outliers="poe", outlier_selection="random", **settings), progress=False
+    )
+    assert drawn.outliers.shape[0] == 20
+    with pytest.raises(ValueError, match="expected 'given' for both"):
+        Experiment(outliers="oe", outlier_selection="given")
+    bare = foreign(tmp_path / "bare.safetensors")
+    with pytest.raises(ValueError, match="has no outliers, expected distilled or random"):
+        distill(taken.but(given=str(bare)), progress=False)
 
 
 def test_a_student_of_the_set_with_its_outliers_is_trained(given: Path) -> None:

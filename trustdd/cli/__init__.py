@@ -18,9 +18,11 @@ import click
 from trustdd.cli.artefacts import bundle, figure, numbers, publish, table, verify
 from trustdd.cli.complete import complete, experts, stage
 from trustdd.cli.data import data
+from trustdd.cli.distill import distill
+from trustdd.cli.evaluate import evaluate
 from trustdd.cli.listing import list_command
 from trustdd.cli.run import run
-from trustdd.cli.sets import import_command
+from trustdd.cli.sets import export, import_command
 from trustdd.settings.errors import Explained
 
 #: what numerical libraries take the number of their threads from; Snakemake sets the same
@@ -45,7 +47,7 @@ def cli() -> None:
 
 for _command in (
     list_command, run, figure, table, numbers, bundle, data, verify, publish, complete, stage,
-    experts, import_command,
+    experts, import_command, evaluate, distill, export,
 ):  # fmt: skip
     cli.add_command(_command)
 

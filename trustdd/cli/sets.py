@@ -1,4 +1,4 @@
-"""Commands on distilled sets, of any method: read one in, write one out."""
+"""``trustdd import`` and ``trustdd export``: distilled sets in, and out."""
 
 from __future__ import annotations
 
@@ -116,7 +116,8 @@ def import_command(
         if path is not None and path.resolve() == output.resolve():
             raise BadInput(f"output '{output}' is what is read; expected another name")
     from trustdd.data.foreign.importing import Reading, import_set
-    from trustdd.report.contact_sheet import write_contact_sheet
+    from trustdd.report.card import set_card, write_card
+    from trustdd.report.contact_sheet import sheet_of, write_sheet
     from trustdd.store.files import sha256
 
     given["student_lr"] = _rate(student_lr)
@@ -128,8 +129,51 @@ def import_command(
         click.echo(f"{decision.what:<13} {decision.value}  ({decision.why})")
     read.distilled.save(output)
     click.echo(f"{'set':<13} {output}  (SHA-256 {sha256(output)})")
-    preview = write_contact_sheet(read.distilled, read.classes, output.with_suffix(".png"))
+    preview = write_sheet(sheet_of(read.distilled, read.classes), output.with_suffix(".png"))
     click.echo(f"{'preview':<13} {preview}  (see whether the images are what their names say)")
+    card = write_card(set_card(output), output.with_suffix(".md"), preview.name)
+    click.echo(f"{'card':<13} {card}")
+
+
+@click.command(
+    "export",
+    epilog="""\b
+Examples:
+  trustdd export set.safetensors --to pt -o set.pt
+  trustdd export results/quick/runs/KEY/distilled.safetensors --to png -o pictures
+""",
+    short_help="Write a distilled set for others' code.",
+)
+@click.argument("file", metavar="SET", type=PATH)
+@click.option("--to", required=True, metavar="pt|npz|png", help="png is a folder of pictures.")
+@click.option("-o", "--output", type=PATH, help="Where to; beside the set by default.")
+@data_root_option
+def export(file: Path, to: str, output: Path | None, data_root: str | None) -> None:
+    """Write SET as a .pt or .npz that others' code reads, or as a folder of pictures.
+
+    Read in again by `trustdd import`, it is the same set.
+    """
+    _one_of("--to", to, ("pt", "npz", "png"))
+    from trustdd.data.distilled_set import load_distilled
+    from trustdd.data.foreign.exporting import export_set
+
+    distilled = load_distilled(file)
+    target = output or file.with_suffix("" if to == "png" else f".{to}")
+    click.echo(export_set(distilled, _class_names(distilled, data_root), to, target))
+
+
+def _class_names(distilled: Any, data_root: str | None) -> list[str]:
+    """The classes' names where the data set is there, else their numbers."""
+    from trustdd.data.inliers import load_inliers
+    from trustdd.settings.errors import MissingData
+    from trustdd.settings.experiment import Experiment
+
+    own = distilled.experiment
+    try:
+        plain = Experiment(dataset=own.dataset, data_root=data_root, image_size=own.image_size)
+        return list(load_inliers(plain).classes)
+    except (BadInput, MissingData):
+        return [str(label) for label in range(distilled.classes)]
 
 
 def experiment_settings(assignments: tuple[str, ...]) -> dict[str, Any]:

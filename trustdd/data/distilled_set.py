@@ -147,11 +147,14 @@ class DistilledSet:
         """The set with images and outliers rounded to half precision, which it is stored in.
 
         It takes half the space, and the steps are a tenth of those of an 8-bit picture's values
-        or less. Values beyond what half precision holds leave their tensor as it is; the images of
-        a given set always stay as they are.
+        or less. Values beyond what half precision holds leave their tensor as it is; what a given
+        set holds always stays as it is.
         """
-        outliers = None if self.outliers is None else _rounded(self.outliers)
-        images = self.images if self.experiment.selection == "given" else _rounded(self.images)
+        images, outliers = self.images, self.outliers
+        if self.experiment.selection != "given":
+            images = _rounded(images)
+        if outliers is not None and self.experiment.outlier_selection != "given":
+            outliers = _rounded(outliers)
         return replace(self, images=images, outliers=outliers)
 
     def _pictures(self, images: Tensor) -> Tensor:

@@ -44,6 +44,11 @@ def read_given(experiment: Experiment) -> DistilledSet:
             f"zca {str(experiment.zca).lower()}; the given set '{experiment.given}' is "
             f"{'' if whitens(own) else 'not '}whitened"
         )
+    if experiment.outlier_selection == "given" and given.outliers is None:
+        raise BadInput(
+            f"outlier_selection 'given'; the given set '{experiment.given}' has no outliers, "
+            "expected distilled or random"
+        )
     return given
 
 
@@ -55,8 +60,10 @@ def with_outliers(
     Args:
         given: the set, as it is stored.
         outliers: ``[m, c, h, w]`` as the experiment's networks are fed them, or ``None``.
-        experiment: that made the outliers.
+        experiment: that made the outliers, or takes over the set's own.
     """
-    if outliers is not None and not whitens(experiment):
+    if experiment.outlier_selection == "given":
+        outliers = given.outliers
+    elif outliers is not None and not whitens(experiment):
         outliers = restated(outliers, input_statistics(experiment), (given.mean, given.std))
     return replace(given, outliers=outliers, experiment=experiment, whitened=None)

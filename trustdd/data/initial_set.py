@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -32,7 +34,12 @@ def initial_set(
     """
     outliers = _outliers(experiment, data, source)
     if experiment.selection == "given":
-        given = as_fed(read_given(experiment), experiment)
+        given = read_given(experiment)
+        if experiment.outlier_selection != "given":
+            given = replace(given, outliers=None, whitened=None)
+        given = as_fed(given, experiment)
+        if experiment.outlier_selection == "given":
+            outliers = given.outliers
         return DistilledSet(
             given.images, given.labels, outliers, given.student_lr, experiment, data.mean, data.std
         ).with_pictures(data)

@@ -92,7 +92,8 @@ def check_ood(experiment: Experiment) -> None:
             set is the InD dataset itself; the pool is also in the suite.
     """
     found = _suite(experiment)
-    pool = _pool(experiment) if experiment.outliers == "oe" else None
+    draws = experiment.outliers == "oe" and experiment.outlier_selection != "given"
+    pool = _pool(experiment) if draws else None
     for one in [*found, *([pool] if pool else [])]:
         if one.files is not None:
             one.files.check_readable()

@@ -85,7 +85,8 @@ def distill(
     prepare_process()
     device = resolve_device(experiment.device)
     data = load_inputs(experiment)
-    source = outlier_source(experiment, data, device)
+    own = experiment.outlier_selection == "given"
+    source = None if own else outlier_source(experiment, data, device)
     start = initial_set(experiment, data, source)
     seen = {"train": data.train.fingerprint}
     if experiment.outliers == "oe" and source is not None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
+import numpy as np
 
 from trustdd.report import style
 from trustdd.report.show.image_rows import as_pictures
@@ -24,21 +24,28 @@ NAME = 0.16
 OUTLIERS = "outliers"
 
 
-def contact_sheet(distilled: DistilledSet, classes: Sequence[str]) -> Figure:
+def contact_sheet(
+    images: np.ndarray,
+    labels: np.ndarray,
+    classes: Sequence[str],
+    outliers: np.ndarray | None = None,
+) -> Figure:
     """Draw some images of every class beneath its name, and some outliers where there are any.
 
     Args:
-        distilled: the set. An image of a distribution stands with its likeliest class.
+        images: ``[n, h, w, c]`` in [0, 1] or uint8.
+        labels: ``int [n]``; of distributions ``[n, k]``, an image stands with its likeliest class.
         classes: their names, in the order of the labels. At most `CLASSES` are drawn, spread over
             all of them.
+        outliers: ``[m, h, w, c]``, or ``None``.
     """
     from matplotlib.figure import Figure
 
-    blocks = _blocks(distilled, classes)
+    blocks = _blocks(images, labels, classes, outliers)
     lines: list[list[str]] = [[]]
-    for name, images in blocks.items():
+    for name, own in blocks.items():
         taken = sum(len(blocks[other]) for other in lines[-1])
-        if lines[-1] and taken + len(images) > CELLS:
+        if lines[-1] and taken + len(own) > CELLS:
             lines.append([])
         lines[-1].append(name)
     side = style.PAGE / CELLS
@@ -51,7 +58,7 @@ def contact_sheet(distilled: DistilledSet, classes: Sequence[str]) -> Figure:
             for name in line:
                 figure.text(
                     column * side / style.PAGE, (bottom + side + 0.03) / height,
-                    _short(name, int(10 * len(blocks[name]))), fontsize=6.5,
+                    _short(name, int(10 * len(blocks[name]))), fontsize=6.5, parse_math=False,
                 )  # fmt: skip
                 for image in blocks[name]:
                     axes = figure.add_axes(
@@ -64,26 +71,36 @@ def contact_sheet(distilled: DistilledSet, classes: Sequence[str]) -> Figure:
     return figure
 
 
-def write_contact_sheet(distilled: DistilledSet, classes: Sequence[str], path: Path) -> Path:
-    """Draw a set's sheet and write it as a PNG, the same bytes for the same set."""
-    figure = contact_sheet(distilled, classes)
+def sheet_of(distilled: DistilledSet, classes: Sequence[str]) -> Figure:
+    """Draw a set's sheet, see `contact_sheet`."""
+    outliers = distilled.outlier_pictures()
+    return contact_sheet(
+        as_pictures(distilled.pictures()), distilled.labels.numpy(), classes,
+        None if outliers is None else as_pictures(outliers),
+    )  # fmt: skip
+
+
+def write_sheet(figure: Figure, path: Path) -> Path:
+    """Write a sheet as a PNG, the same bytes for the same set."""
     with style.applied(), atomic_path(path) as partial:
         figure.savefig(partial, dpi=style.PNG_DPI, metadata={"Software": None})
     return path
 
 
-def _blocks(distilled: DistilledSet, classes: Sequence[str]) -> dict[str, list]:
+def _blocks(
+    images: np.ndarray, labels: np.ndarray, classes: Sequence[str], outliers: np.ndarray | None
+) -> dict[str, list[np.ndarray]]:
     """Name → pictures ``[h, w, c]``."""
-    pictures, outliers = distilled.pictures(), distilled.outlier_pictures()
-    labels = distilled.hard_labels
+    hard = labels.argmax(1) if labels.ndim == 2 else labels
+    pictures = as_pictures(images)
     found = {}
     for label in range(0, len(classes), -(-len(classes) // CLASSES)):
-        own = pictures[labels == label][:IMAGES]
+        own = pictures[hard == label][:IMAGES]
         if len(own):
-            found[classes[label]] = list(as_pictures(own))
+            found[str(classes[label])] = list(own)
     if outliers is not None:
-        spread = torch.linspace(0, len(outliers) - 1, min(IMAGES, len(outliers))).round().long()
-        found[OUTLIERS] = list(as_pictures(outliers[spread]))
+        spread = np.linspace(0, len(outliers) - 1, min(IMAGES, len(outliers))).round().astype(int)
+        found[OUTLIERS] = list(as_pictures(outliers)[spread])
     return found
 
 

@@ -39,6 +39,7 @@ OUTLIERS: dict[str, tuple[str, ...]] = {
     "none": (), "oe": (), "poe": ("trustdd.data.corruptions",),
 }  # fmt: skip
 SELECTIONS = ("distilled", "random", "full", "given", "kmeans", "herding")
+OUTLIER_SELECTIONS = ("distilled", "random", "given")
 METRICS = ("layerwise", "mse", "cosine")
 #: detection scores that read logits alone, in every report
 SCORE_NAMES = ("msp", "maxlogit", "energy")
@@ -130,7 +131,8 @@ class Experiment:
             what is not asked for of the dataset, `ipc`, sizes and the training of students is the
             set's own.
         given_sha256: hash of the given set's file; follows from `given`.
-        outlier_selection: ``"distilled"`` or ``"random"`` for the synthetic outliers.
+        outlier_selection: ``"distilled"`` or ``"random"`` for the synthetic outliers; of a given
+            set also ``"given"``: its own, as they are.
         outlier_ipc: synthetic outliers per class slot.
         outlier_pool: name of the real pool for OE.
         corruptions: the corruptions POE draws from; slot c uses number c mod len.
@@ -192,7 +194,7 @@ class Experiment:
     selection: str = choice("distilled", SELECTIONS)
     given: str | None = setting(None, check_file, part="place")
     given_sha256: str = setting("", _check_hash, later=True)
-    outlier_selection: str = choice("distilled", SELECTIONS[:2])
+    outlier_selection: str = choice("distilled", OUTLIER_SELECTIONS)
     outlier_ipc: int = whole(lambda e: e.ipc, low=0)
     outlier_pool: str = setting(_facts("outlier_pool"), check_text)
     corruptions: tuple[str, ...] = names(
@@ -295,6 +297,11 @@ class Experiment:
                 "selection 'given' without a set; expected given, the path of a stored set"
                 if self.selection == "given"
                 else f"given_sha256 under selection '{self.selection}'; expected 'given'"
+            )
+        if self.outlier_selection == "given" and self.selection != "given":
+            raise BadInput(
+                f"outlier_selection 'given' under selection '{self.selection}'; expected 'given' "
+                "for both"
             )
         if self.dataset not in DATASETS and not self.data_root:
             raise BadInput(

@@ -18,6 +18,8 @@ from trustdd.data.foreign.pixels import Decision
 from trustdd.data.named import IMAGENETTE_CLASSES
 from trustdd.settings.errors import BadInput
 
+#: a folder of this name holds no class
+OUTLIERS = "outliers"
 #: most images a folder of a distilled set is read with
 MOST_FILES = 200_000
 
@@ -29,12 +31,14 @@ class ReadFolder:
     Attributes:
         images: ``uint8 [n, c, h, w]``.
         labels: ``int64 [n]``, or ``None`` where the images lie side by side.
+        outliers: ``uint8 [m, c, h, w]``, of a folder of that name that is no class, or ``None``.
         decisions: how sizes were fitted, and which folder is which class.
         sha256: hash of the files' names and bytes.
     """
 
     images: Tensor
     labels: Tensor | None
+    outliers: Tensor | None
     decisions: tuple[Decision, ...]
     sha256: str
 
@@ -66,15 +70,33 @@ def read_images(
             images of another size and not `resize`.
     """
     found = image_folder(directory.name, directory)
+    outliers = None
+    if OUTLIERS in found.classes and OUTLIERS not in classes:
+        outliers = image_folder(OUTLIERS, directory / OUTLIERS)
+        found = found.without([OUTLIERS])
     if not found.files:
         raise BadInput(f"{directory}: no image files; expected one folder a class, or images")
     if len(found.files) > MOST_FILES:
         raise BadInput(f"{directory}: {len(found.files)} images; expected at most {MOST_FILES}")
     labels, decisions = _classes(found, classes, order, first)
+    digest = hashlib.sha256()
+    read, sizes = _read(found, channels, image_size, resize, digest)
+    beside = None
+    if outliers is not None:
+        beside, more = _read(outliers, channels, image_size, resize, digest)
+        sizes |= more
+    size = _size_decision(sizes, image_size)
+    return ReadFolder(read, labels, beside, (*decisions, size), digest.hexdigest())
+
+
+def _read(
+    found: ImageFolder, channels: int, image_size: int, resize: bool, digest: hashlib._Hash
+) -> tuple[Tensor, set[tuple[int, int]]]:
+    """Every picture of a folder, ``uint8 [n, c, h, w]``, and the sizes that they came in."""
     sizes: set[tuple[int, int]] = set()
-    arrays, digest = [], hashlib.sha256()
+    arrays = []
     for name in found.files:
-        path = directory / name
+        path = found.directory / name
         digest.update(f"{name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
         try:
             with Image.open(path) as picture:
@@ -91,12 +113,7 @@ def read_images(
             raise
         except Exception as error:  # Pillow's plugins raise many kinds on damaged files
             raise BadInput(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
-    return ReadFolder(
-        torch.from_numpy(np.stack(arrays)),
-        labels,
-        (*decisions, _size_decision(sizes, image_size)),
-        digest.hexdigest(),
-    )
+    return torch.from_numpy(np.stack(arrays)), sizes
 
 
 def _size_decision(sizes: set[tuple[int, int]], image_size: int) -> Decision:

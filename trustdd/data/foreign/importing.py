@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +88,8 @@ class _Stored:
     decisions: tuple[Decision, ...]
     files: Mapping[str, str]
     folder: bool = False
+    statistics: Statistics | None = None
+    whitened: bool = False
 
 
 def import_set(
@@ -130,9 +132,7 @@ def import_set(
     if stored is None:
         stored = _from_folder(path, labels, data, reading, size)
         images, layout = stored.images, Decision("channels", "first", "pictures")
-    statistics, of_range = find_range(
-        images, data, range_=reading.range_, statistics=reading.statistics
-    )
+    statistics, of_range = _range_of(images, stored, data, reading)
     found, of_labels = to_labels(
         stored.labels, len(images), data.classes, kind=reading.label_kind,
         first=0 if stored.folder else reading.first_label, sorted_=reading.sorted_by_class,
@@ -188,7 +188,8 @@ def _from_file(path: Path, labels: Path | None, reading: Reading) -> _Stored:
     ]
     files = {p.name: sha256(p) for p in (path, labels) if p is not None}
     return _Stored(
-        roles.images, roles.labels, roles.outliers, roles.rate, tuple(decisions), files
+        roles.images, roles.labels, roles.outliers, roles.rate, tuple(decisions), files,
+        statistics=roles.statistics, whitened=roles.whitened,
     )  # fmt: skip
 
 
@@ -208,7 +209,23 @@ def _from_folder(
         files[labels.name] = sha256(labels)
     first = Decision("images", f"{path.name}/", f"{len(read.images)} pictures")
     folders = labels is None and found is not None
-    return _Stored(read.images, found, None, None, (first, *read.decisions), files, folders)
+    return _Stored(
+        read.images, found, read.outliers, None, (first, *read.decisions), files, folders
+    )  # fmt: skip
+
+
+def _range_of(
+    images: Tensor, stored: _Stored, data: InlierData, reading: Reading
+) -> tuple[Statistics | None, Decision]:
+    """As asked for; else as the file says; else as the numbers tell."""
+    asked = reading.range_ is not None or reading.statistics is not None
+    if asked or not (stored.whitened or stored.statistics):
+        return find_range(images, data, range_=reading.range_, statistics=reading.statistics)
+    if stored.whitened:
+        found, decision = find_range(images, data, range_="zca")
+    else:
+        found, decision = find_range(images, data, statistics=stored.statistics)
+    return found, replace(decision, why=decision.why.replace("asked for", "the file says so", 1))
 
 
 def _fed(images: Tensor, statistics: Statistics | None, data: InlierData) -> Tensor:

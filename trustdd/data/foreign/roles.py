@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from trustdd.data.inputs import Statistics
 from trustdd.settings.errors import BadInput
 
 #: words that public projects name their tensors by, of which the last part of a name is one
@@ -32,6 +33,8 @@ class Roles:
         outliers: ``[m, …]``, as stored, or ``None``.
         rate: the learned learning rate, or ``None``.
         names: role → the place of its tensor, for the account.
+        statistics: mean and std that the file says its images are normalised by.
+        whitened: whether the file says that its images are ZCA-whitened.
     """
 
     images: Tensor
@@ -39,6 +42,8 @@ class Roles:
     outliers: Tensor | None
     rate: float | None
     names: Mapping[str, str]
+    statistics: Statistics | None = None
+    whitened: bool = False
 
 
 def find_roles(
@@ -75,6 +80,7 @@ def find_roles(
     names = {"images": _place(file, images_name)}
     if outliers_name is not None:
         names["outliers"] = _place(file, outliers_name)
+    statistics, whitened = _normalisation(tensors)
     beside = {k: t for k, t in tensors.items() if k != images_name}
     source, where = (beside, file) if labels is None else (labels, labels_file)
     label_name = _labels(source, images_name, len(images), where, alone=labels is not None)
@@ -86,7 +92,7 @@ def find_roles(
     if rate_name is not None:
         held, of = (beside, file) if rate_name in beside else (labels or {}, labels_file)
         rate, names["student_lr"] = float(held[rate_name]), _place(of, rate_name)
-    return Roles(images, found, outliers, rate, names)
+    return Roles(images, found, outliers, rate, names, statistics, whitened)
 
 
 def _entry(tensors: Mapping[str, Tensor], entry: str, file: str) -> dict[str, Tensor]:
@@ -145,6 +151,18 @@ def _labels(
 def _rate(tensors: Mapping[str, Tensor]) -> str | None:
     single = [k for k, t in tensors.items() if t.numel() == 1 and _word(k) in RATE_WORDS]
     return single[0] if len(single) == 1 else None
+
+
+def _normalisation(tensors: Mapping[str, Tensor]) -> tuple[Statistics | None, bool]:
+    """What a file says of its images' normalisation: mean and std, or that they are whitened."""
+    held = {word: t.flatten().double() for k, t in tensors.items()
+            if (word := _word(k)) in ("mean", "std", "zca") and t.numel() in (1, 3)}  # fmt: skip
+    whitened = "zca" in held and bool(held["zca"].any())
+    if "mean" not in held or "std" not in held or len(held["mean"]) != len(held["std"]):
+        return None, whitened
+    if not bool(held["std"].gt(0).all()):
+        return None, whitened
+    return (tuple(held["mean"].tolist()), tuple(held["std"].tolist())), whitened
 
 
 def _word(name: str) -> str:
