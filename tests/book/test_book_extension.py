@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 from pathlib import Path
@@ -29,6 +28,25 @@ def test_a_number_is_read_from_the_results_and_read_anew(book: Book) -> None:
     assert ">50.0%<" in book.html()
 
 
+def test_a_number_in_a_table_is_formatted_behind_a_comma(book: Book) -> None:
+    book.write(
+        "index.md", "# Page\n\n| a | b |\n|---|---|\n| {result}`main.poe.auroc, .1%` | x |\n"
+    )
+    assert book.build() == ""
+    assert ">97.1%<" in book.html()
+
+
+@pytest.mark.parametrize("role", ["result", "numref", "cite:p", "term"])
+def test_a_role_that_a_table_cuts_in_two_is_a_warning(book: Book, role: str) -> None:
+    book.write("index.md", f"# Page\n\n| a | b |\n|---|---|\n| {{{role}}}`one | two` | x |\n")
+    assert f"{{{role}}}`one is shown as it was typed" in book.build()
+
+
+def test_a_role_in_code_is_no_role(book: Book) -> None:
+    book.write("index.md", "# Page\n\n`` {result}`x` ``\n\n```text\n{result}`x | y`\n```\n")
+    assert book.build() == ""
+
+
 def test_a_missing_number_is_a_warning_that_offers_the_nearest(book: Book) -> None:
     book.write("index.md", "# Page\n\nIt is {result}`main.po.auroc`.\n")
     said = book.build()
@@ -51,6 +69,34 @@ def test_a_figure_has_the_number_of_its_id_wherever_it_stands(book: Book) -> Non
     # the finding stands in the picture: heard, not shown twice
     assert html.count("More help.") == 1
     assert "Means over seeds." in html
+
+
+def test_a_figure_is_there_for_light_and_dark_and_for_a_phone(book: Book) -> None:
+    paper = '<g id="figure_1"><g id="patch_1"><path d="M 0 0" style="fill: #ffffff"/></g></g>'
+    wide = SVG.replace("/>", f'>{paper}<path d="M 1 1" style="fill: #111827"/></svg>')
+    book.write("results/quick/figures/fig12.svg", wide)
+    book.write("results/quick/figures/fig12-narrow.svg", wide.replace("486pt", "234pt"))
+    book.write("index.md", "# Page\n\n```{catalogue} fig12\n```\n")
+    assert book.build() == ""
+    found = re.findall(
+        r'<picture class="in-(\w+)"><source media="\(max-width: 620px\)" srcset="([^"]+)" '
+        r'width="367" height="157"><img class="catalogue-image" src="([^"]+)" width="763" '
+        r'height="157"',
+        book.html(),
+    )
+    assert [theme for theme, *_ in found] == ["light", "dark"]
+    for theme, *sources in found:
+        for source in sources:
+            drawn = (book.out / source).read_text()
+            assert "#ffffff" not in drawn
+            assert ("#111827" in drawn) == (theme == "light")
+
+
+def test_a_figure_without_a_drawing_for_a_phone_is_moved_about(book: Book) -> None:
+    book.write("index.md", "# Page\n\n```{catalogue} fig12\n```\n")
+    assert book.build() == ""
+    assert 'class="catalogue-image only-wide"' in book.html()
+    assert "<source" not in book.html()
 
 
 def test_provenance_is_folded_under_a_figure_with_what_can_be_taken(book: Book) -> None:
@@ -127,15 +173,7 @@ def test_a_notebook_shows_the_entry_that_it_made_itself(book: Book) -> None:
 
 
 def test_a_notebook_shows_pictures_and_frames_that_are_no_entries(book: Book) -> None:
-    dot = (
-        b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x01\x00\x00\x00\x01\x08\x00\x00\x00\x00"
-        b":~\x9bU\x00\x00\x00\nIDATx\x9cc`\x00\x00\x00\x02\x00\x01H\xaf\xa4q\x00\x00\x00\x00IEND"
-        b"\xaeB`\x82"
-    )
-    png = base64.b64encode(dot).decode()
-    picture = {
-        "kind": "picture", "png": png, "alt": "A dot.", "caption": "A *dot*.", "width": 10,
-    }  # fmt: skip
+    picture = {"kind": "picture", "svg": SVG, "alt": "A dot.", "caption": "A *dot*."}
     frame = {"kind": "frame", "columns": ["set", "AUROC"], "rows": [["`a`", "1.0"]], "caption": ""}
     mime = "application/vnd.trustdd.entry+json"
     title = nbformat.v4.new_markdown_cell("# Page")
@@ -187,3 +225,14 @@ def test_a_table_spans_its_sections_and_groups_its_heads(book: Book) -> None:
     assert re.search(r'<t[dh][^>]*colspan="3"[^>]*><p><em>digits, IPC 2</em></p>', html)
     assert "text_ures" in html
     assert re.search(r"<strong>98\.1</strong> ± 0\.3", html)
+    # a head without a group stands beside both rows of heads
+    assert re.search(r'<th[^>]*rowspan="2"[^>]*><p>OOD set</p></th>', html)
+    assert not re.search(r"<th [^>]*>\s*</th>", html)
+
+
+def test_a_head_that_is_left_empty_is_heard(book: Book) -> None:
+    book.write("index.md", "# Page\n\n| | one | |\n|---|---|---|\n| a | 1 | 2 |\n")
+    assert book.build() == ""
+    heads = re.findall(r"<th [^>]*>(.*?)</th>", book.html(), re.DOTALL)
+    hidden = '<p><span class="heard-only">{}</span></p>'
+    assert heads == [hidden.format("row"), "<p>one</p>", hidden.format("column 3")]

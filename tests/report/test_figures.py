@@ -228,10 +228,13 @@ def test_fig07_and_fig08_measure_the_change_of_every_image(make, stored):
 def test_montage_keeps_every_pixel():
     images = np.random.default_rng(0).random((3, 8, 8, 1)).astype(np.float32)
     picture = montage([images[:2], images[2:]], 2)
-    assert picture.shape == (68, 68, 3)
+    assert picture.shape == (68, 68, 4)
     np.testing.assert_array_equal(picture[1:33:4, 1:33:4, 0], images[0, ..., 0])
     np.testing.assert_array_equal(picture[35:67:4, 1:33:4, 1], images[2, ..., 0])
-    assert (picture[34:, 34:] == 1).all()
+    assert (picture[1:33, 1:33, 3] == 1).all()
+    # between the images, and where there is none, what is behind shows
+    assert not picture[34:, 34:, 3].any()
+    assert not picture[33:35, :, 3].any()
 
 
 def test_images_shown_cover_the_labels_first():

@@ -141,7 +141,8 @@ def test_pictures_keep_their_pixels_and_need_words(displayed: list[dict[str, Any
     show.images({"dark": dark, "bright": bright}, alt="Two rows of squares, black and white.")
     picture = entry(displayed[0])
     assert picture["alt"].startswith("Two rows")
-    image = Image.open(io.BytesIO(base64.b64decode(picture["png"]))).convert("L")
+    assert picture["svg"].count("data:image/png") == 6
+    image = Image.open(io.BytesIO(base64.b64decode(displayed[0]["image/png"]))).convert("L")
     pixels = np.asarray(image)
     middle = image.width // 2
     assert pixels[image.height // 4, middle] == 0

@@ -290,11 +290,21 @@ class Catalogue(Generic[Made]):
             place / f"{stem}.json", own=own,
         )  # fmt: skip
         if isinstance(made, MadeFigure):
+            narrow = self._narrow(entry, shown, chosen.name, width)
             with style.applied():
-                files = write_figure(made, place, stem, record)
+                files = write_figure(made, place, stem, record, narrow)
             return Shown(record, files)
         files = write_table(made, place, stem, record)
         return Shown(record, files, files["html"].read_text(encoding="utf-8"))
+
+    def _narrow(
+        self, entry: Entry, runs: Sequence[Run], profile: str, width: str | float | None
+    ) -> MadeFigure | None:
+        """The figure at a column's width, which pages show on a phone, unless it has that width."""
+        if width is not None or style.width_in_inches(entry.width) <= style.COLUMN:
+            return None
+        made = self.make(entry.id, runs, width="column", profile=profile)
+        return made if isinstance(made, MadeFigure) else None
 
     def _has_width(self, entry: Entry, width: str | float | None) -> bool:
         """Whether a width that is asked for is the entry's own, as it was published."""

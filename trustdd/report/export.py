@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 #: folder of a profile's results: entries that are published as they were made
 KEPT = "kept"
+#: how the name of a figure's drawing for a phone ends
+NARROW = "narrow.svg"
 
 
 @dataclass(frozen=True)
@@ -143,14 +145,14 @@ def kept_files(entry_id: str, profile: str, place: Path, own: bool) -> dict[str,
         Suffix → path in `place`; empty where the entry was not kept.
     """
     folder = results_root() / profile / KEPT
-    kept = sorted((folder if own else folder / place.name).glob(f"{entry_id}.*"))
+    kept = sorted((folder if own else folder / place.name).glob(f"{entry_id}[.-]*"))
     found = {}
     for path in kept:
         target = place / path.name
         if not target.is_file() or sha256(target) != sha256(path):
             with atomic_path(target) as partial:
                 partial.write_bytes(path.read_bytes())
-        found[path.suffix.removeprefix(".")] = target
+        found[path.name[len(entry_id) + 1 :]] = target
     return found
 
 
@@ -266,7 +268,11 @@ def _command(kind: str, entry: Described, runs: Sequence[Run], profile: str, own
 
 
 def write_figure(
-    made: MadeFigure, directory: Path, stem: str, record: dict[str, Any]
+    made: MadeFigure,
+    directory: Path,
+    stem: str,
+    record: dict[str, Any],
+    narrow: MadeFigure | None = None,
 ) -> dict[str, Path]:
     """Write a figure as SVG, PDF and PNG, its data as CSV and its record as JSON.
 
@@ -277,6 +283,7 @@ def write_figure(
         directory: where to; made if it is not there.
         stem: name of the files without suffix.
         record: from `describe`; the hashes of the files are added to it.
+        narrow: the same figure for a phone's screen, written as ``STEM-narrow.svg``.
 
     Returns:
         Suffix → path.
@@ -292,9 +299,17 @@ def write_figure(
         files[suffix] = directory / f"{stem}.{suffix}"
         with atomic_path(files[suffix]) as partial:
             made.figure.savefig(partial, format=suffix, dpi=style.PNG_DPI, metadata=facts)
-    width, height = made.figure.get_size_inches()
-    record["size_inches"] = [round(float(width), 3), round(float(height), 3)]
+    record["size_inches"] = _size(made)
+    if narrow is not None:
+        files[NARROW] = directory / f"{stem}-{NARROW}"
+        with atomic_path(files[NARROW]) as partial:
+            narrow.figure.savefig(partial, format="svg", metadata=metadata["svg"])
+        record["narrow_inches"] = _size(narrow)
     return _write_common(made.data, directory, stem, record, files)
+
+
+def _size(made: MadeFigure) -> list[float]:
+    return [round(float(side), 3) for side in made.figure.get_size_inches()]
 
 
 def write_table(

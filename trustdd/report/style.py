@@ -31,6 +31,10 @@ LINES: dict[str, Any] = {"none": (0, (4, 1.5)), "oe": "-", "poe": (0, (6, 1.2, 1
 NAMES = naming.MODES
 #: InD data, and what is drawn beside the modes
 INK, FAINT, GRID, CARD = "#111827", "#6B7280", "#E5E7EB", "#FFFFFF"
+#: boxes of a diagram, and what in it concerns outliers
+FILL, OUTLIER_INK = "#F3F4F6", "#007A5A"
+#: text on a picture, dark or light: the same in every theme, see `trustdd.report.themes`
+ON_DARK, ON_LIGHT = "#FEFEFE", "#101010"
 #: colours for what has no mode of its own: OOD sets, networks (Okabe and Ito's remaining ones)
 OTHERS = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D1F", "#4B0082", "#000000")
 

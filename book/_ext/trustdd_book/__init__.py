@@ -18,14 +18,18 @@ from trustdd_book import (
     distilled_sets,
     docstrings,
     elsewhere,
+    icons,
     markup_repairs,
     notebook_box,
     outputs,
+    pictures,
     profile_banner,
     profile_list,
     result_role,
     search_texts,
     side_by_side,
+    tables,
+    unresolved,
 )
 
 
@@ -34,7 +38,8 @@ def setup(app: Sphinx) -> dict[str, Any]:
     for part in (
         result_role, catalogue, outputs, notebook_box, profile_banner, profile_list, assets,
         benchmarks, distilled_sets, docstrings, elsewhere, markup_repairs, search_texts,
-        side_by_side,
+        side_by_side, pictures, unresolved,
+        icons, tables,
     ):  # fmt: skip
         part.setup(app)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

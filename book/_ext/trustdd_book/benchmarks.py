@@ -15,7 +15,7 @@ from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
-from trustdd_book.catalogue import source_uri
+from trustdd_book.pictures import drawing
 from trustdd_book.tables import build_table
 
 logger = logging.getLogger(__name__)
@@ -187,8 +187,10 @@ class Scale(_Shown):
             return []
         picture = path.with_suffix(".svg")
         self.env.note_dependency(str(picture))
-        image = nodes.image(uri=source_uri(self.env, picture), alt=report["alt"],
-                            classes=["catalogue-image"])  # fmt: skip
+        shown = drawing(
+            self.env, picture.read_text(encoding="utf-8"), report["alt"], name=picture.stem,
+            classes=("catalogue-image", "only-wide"),
+        )  # fmt: skip
         rows = [
             [
                 AXES[axis], f"{values['values'][0]} to {values['values'][-1]}",
@@ -202,7 +204,7 @@ class Scale(_Shown):
             for row in report["memory"]
         ]
         return [
-            nodes.container("", image, classes=["figure-frame"], is_div=True),
+            nodes.container("", *shown, classes=["figure-frame"], is_div=True),
             self.table(["varied", "from, to", "seconds a step", "R² of a line"], rows),
             nodes.rubric("", "Memory of a step with OE at CIFAR-10's published settings"),
             self.table(["", "MiB before", "MiB at the peak"], memory),

@@ -24,6 +24,8 @@ from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
+from trustdd.report.themes import without_words
+from trustdd_book.pictures import drawing
 from trustdd_book.results_folder import shown_profile
 from trustdd_book.tables import table_node
 
@@ -32,8 +34,6 @@ InlineParser = Callable[[str], list[nodes.Node]]
 
 #: a figure of a page's width (6.75 inches) fills the text column
 PIXELS_PER_INCH = 113
-#: wider figures do not fit a phone
-COLUMN_INCHES = 4.0
 #: what a reader may take away, in this order: suffix → name of the link
 DOWNLOADS = {
     ".csv": "data (CSV)",
@@ -160,12 +160,11 @@ class Gallery(SphinxDirective):
         words = nodes.paragraph("", "", link)
         if record["kind"] == "table":
             return nodes.list_item("", words)
-        image = nodes.image(
-            uri=source_uri(self.env, path.with_suffix(".png")),
-            alt=f"{name}, small: {title}",
-            classes=["gallery-image"],
-        )
-        return nodes.container("", image, words, classes=["gallery-card"], is_div=True)
+        small = drawing(
+            self.env, without_words(path.with_suffix(".svg").read_text(encoding="utf-8")),
+            f"{name}, small: {title}", name=f"{entry}-small", classes=("gallery-image",),
+        )  # fmt: skip
+        return nodes.container("", *small, words, classes=["gallery-card"], is_div=True)
 
 
 def entry_name(entry_id: str) -> str:
@@ -256,23 +255,25 @@ def _caption(record: dict[str, Any], inline: InlineParser) -> list[nodes.Node]:
     rest = text.removeprefix(f"{finding}. ")
     if record["kind"] == "table" or rest == text:
         return inline(text)
-    heard = nodes.inline("", "", *inline(f"{finding}."), classes=["finding-in-picture"])
+    heard = nodes.inline("", "", *inline(f"{finding}."), classes=["heard-only"])
     return [heard, nodes.Text(" "), *inline(rest)]
 
 
 def _image(env: BuildEnvironment, path: Path, record: dict[str, Any]) -> nodes.container:
-    drawn = path.with_suffix(".svg")
+    drawn, narrow = path.with_suffix(".svg"), path.with_name(f"{path.stem}-narrow.svg")
     if not str(record.get("alt") or "").strip():
         logger.warning("catalogue entry '%s' has no alt text", record["id"], location=env.docname)
-    image = nodes.image(
-        uri=source_uri(env, drawn), alt=record.get("alt", ""), classes=["catalogue-image"]
-    )
-    if record.get("size_inches"):
-        width = float(record["size_inches"][0])
-        image["width"] = f"{round(width * PIXELS_PER_INCH)}px"
-        if width > COLUMN_INCHES:
-            image["classes"].append("wide")
-    return nodes.container("", image, classes=["figure-frame"], is_div=True)
+    for file in (drawn, narrow):
+        env.note_dependency(str(file))
+    has_narrow = narrow.is_file()
+    shown = drawing(
+        env, drawn.read_text(encoding="utf-8"), record.get("alt", ""),
+        name=f"{record['profile']}-{record['id']}",
+        narrow=narrow.read_text(encoding="utf-8") if has_narrow else "",
+        pixels_per_inch=PIXELS_PER_INCH,
+        classes=("catalogue-image", *(() if has_narrow else ("only-wide",))),
+    )  # fmt: skip
+    return nodes.container("", *shown, classes=["figure-frame"], is_div=True)
 
 
 def source_uri(env: BuildEnvironment, path: Path) -> str:

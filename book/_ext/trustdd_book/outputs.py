@@ -7,8 +7,6 @@ with alt text and caption that is no entry; ``frame``, a table that is no entry.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from typing import Any, ClassVar
 
@@ -18,6 +16,7 @@ from sphinx.application import Sphinx
 from sphinx.util import logging
 
 from trustdd_book.catalogue import entry_nodes, is_home
+from trustdd_book.pictures import drawing
 from trustdd_book.results_folder import locate
 from trustdd_book.tables import build_table
 
@@ -72,15 +71,12 @@ def _catalogue(renderer: NbElementRenderer, entry: dict[str, Any], parse: Any) -
 
 
 def _picture(renderer: NbElementRenderer, entry: dict[str, Any], parse: Any) -> list[nodes.Node]:
-    image = base64.b64decode(entry["png"])
-    name = f"{hashlib.sha256(image).hexdigest()[:32]}.png"
-    uri = renderer.write_file([name], image, exists_ok=True)
+    env = renderer.renderer.sphinx_env
     if not entry["alt"].strip():
-        logger.warning("a picture has no alt text", location=renderer.renderer.sphinx_env.docname)
-    picture = nodes.image(uri=uri, alt=entry["alt"], classes=["picture-image"])
-    if entry.get("width"):
-        picture["width"] = f"{entry['width']}px"
-    box = nodes.container("", picture, classes=["picture"])
+        logger.warning("a picture has no alt text", location=env.docname)
+    name = env.docname.rpartition("/")[2]
+    shown = drawing(env, entry["svg"], entry["alt"], name=name, classes=("picture-image",))
+    box = nodes.container("", *shown, classes=["picture"])
     if entry.get("caption"):
         box += nodes.paragraph("", "", *parse(entry["caption"]), classes=["picture-caption"])
     return [box]

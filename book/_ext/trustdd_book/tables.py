@@ -1,4 +1,7 @@
-"""Tables as document nodes, so that they are numbered, searched and read aloud like text."""
+"""Tables as document nodes, so that they are numbered, searched and read aloud like text.
+
+A head that is left empty, as that of a first column may be, gets a name that is heard and not seen.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from docutils import nodes
+from sphinx.application import Sphinx
 
 InlineParser = Callable[[str], list[nodes.Node]]
 
@@ -78,18 +82,22 @@ def _heads(header: Sequence[str], inline: InlineParser, flush: Sequence[bool]) -
         return [_row(header, inline, flush)]
     above, below = nodes.row(), nodes.row()
     place = 0
-    for name, members in itertools.groupby(parts, lambda part: part[0] if part[1] else None):
+    for group, members in itertools.groupby(parts, lambda part: part[0] if part[1] else None):
         count = len(list(members))
-        entry = nodes.entry("", classes=["head-group"] if name else [])
+        places = range(place, place + count)
+        place += count
+        if group is None:
+            # a head without a group stands beside both rows
+            for index in places:
+                above += _entry(parts[index][0], inline, flush[index])
+                above[-1]["morerows"] = 1
+            continue
+        entry = nodes.entry("", nodes.paragraph("", "", *inline(group)), classes=["head-group"])
         if count > 1:
             entry["morecols"] = count - 1
-        if name:
-            entry += nodes.paragraph("", "", *inline(name))
         above += entry
-        for index in range(place, place + count):
-            text = parts[index][2] if parts[index][1] else parts[index][0]
-            below += _entry(text, inline, flush[index])
-        place += count
+        for index in places:
+            below += _entry(parts[index][2], inline, flush[index])
     return [above, below]
 
 
@@ -115,3 +123,29 @@ def _entry(cell: str, inline: InlineParser, right: bool) -> nodes.entry:
 def _numbers(rows: Sequence[Sequence[str]], column: int) -> bool:
     cells = [row[column].strip("*~ ") for row in rows]
     return bool(cells) and all(c[:1].isdigit() or c[:1] in "-−+–" for c in cells if c)
+
+
+def name_empty_heads(app: Sphinx, doctree: nodes.document) -> None:
+    """Give empty heads of columns and of rows a name for those who hear them."""
+    for head in doctree.findall(nodes.thead):
+        for row in head.findall(nodes.row):
+            for place, entry in enumerate(row.children):
+                if not entry.astext().strip():
+                    _name(entry, "row" if place == 0 else f"column {place + 1}")
+    for body in doctree.findall(nodes.tbody):
+        if not body.parent.next_node(nodes.colspec).get("stub"):
+            continue
+        for row in body.findall(nodes.row):
+            if row.children and not row[0].astext().strip():
+                _name(row[0], "as above")
+
+
+def _name(entry: nodes.Element, words: str) -> None:
+    hidden = nodes.inline("", words, classes=["heard-only"])
+    entry.clear()
+    entry += nodes.paragraph("", "", hidden)
+
+
+def setup(app: Sphinx) -> None:
+    """Register the event."""
+    app.connect("doctree-read", name_empty_heads)

@@ -156,7 +156,7 @@ def fig14(runs: Sequence[Run], width: float) -> MadeFigure:
         dark = values[row, column] < middle
         axes.text(
             column, row, percent(values[row, column]), ha="center", va="center", fontsize=6.3,
-            color="white" if dark else style.INK,
+            color=style.ON_DARK if dark else style.ON_LIGHT,
             fontweight="bold" if column == len(sets) else "normal",
         )  # fmt: skip
     heads = [*(ood_name(s) for s in sets), "mean"]
@@ -170,8 +170,8 @@ def fig14(runs: Sequence[Run], width: float) -> MadeFigure:
         spine.set_visible(False)
     for row, variant in enumerate(variants[1:], start=1):
         if variant.split()[0] != variants[row - 1].split()[0]:
-            axes.axhline(row - 0.5, color="white", linewidth=2.5)
-    axes.axvline(len(sets) - 0.5, color="white", linewidth=2.5)
+            axes.axhline(row - 0.5, color=style.CARD, linewidth=2.5)
+    axes.axvline(len(sets) - 0.5, color=style.CARD, linewidth=2.5)
     bar = figure.colorbar(image, ax=axes, pad=0.015, fraction=0.04, aspect=18)
     bar.set_label("AUROC (%)")
     bar.outline.set_visible(False)

@@ -112,9 +112,9 @@ def fig18(runs: Sequence[Run], width: float) -> MadeFigure:
             inside = name == "in"
             panel.scatter(
                 where[:, 0], where[:, 1], s=6 if inside else 8, linewidths=0,
-                color=style.INK if inside else style.OTHERS[(place - 1) % len(style.OTHERS)],
+                color=style.FAINT if inside else style.OTHERS[(place - 1) % len(style.OTHERS)],
                 marker="o" if inside else SHAPES[(place - 1) % len(SHAPES)],
-                alpha=0.35 if inside else 0.6, zorder=2 if inside else 3, rasterized=True,
+                alpha=0.5 if inside else 0.6, zorder=2 if inside else 3, rasterized=True,
             )  # fmt: skip
             table += [(mode, name, float(x), float(y)) for x, y in where]
         panel.set_title(style.NAMES[mode], color=style.COLOURS[mode])
@@ -131,7 +131,7 @@ def fig18(runs: Sequence[Run], width: float) -> MadeFigure:
     )
     alt = (
         "Scatter plots of features in two dimensions, one panel per outlier mode, InD images in "
-        "dark dots and each OOD set in its own colour and shape. AUROC of the distance to the "
+        "grey dots and each OOD set in its own colour and shape. AUROC of the distance to the "
         "nearest class mean: "
         + "; ".join(f"{style.NAMES[m]} {percent(means[m])}" for m in modes)
         + "."

@@ -108,26 +108,29 @@ def share_axis(
 
 
 def montage(rows: Sequence[np.ndarray], columns: int) -> np.ndarray:
-    """Lay rows of images out as one picture on white, with a gap around each.
+    """Lay rows of images out as one picture, with a clear gap around each.
 
     Args:
         rows: arrays ``[n, h, w, c]`` in [0, 1] of one image size.
-        columns: images a row; shorter rows end in white.
+        columns: images a row; shorter rows end clear.
 
     Returns:
-        ``[rows · (h + gap), columns · (w + gap), 3]``, where gap is a sixteenth of the size.
+        ``[rows · (h + gap), columns · (w + gap), 4]``, red, green, blue and opacity, where gap is a
+        sixteenth of the size.
     """
     size = rows[0].shape[1]
     # pixels are doubled until the gap, a whole number of them, is fine enough
     scale = max(1, -(-32 // size))
     gap = max(1, size * scale // 16)
     cell = size * scale + gap
-    picture = np.ones((cell * len(rows), cell * columns, 3), dtype=np.float32)
+    picture = np.ones((cell * len(rows), cell * columns, 4), dtype=np.float32)
+    picture[..., 3] = 0.0
     for line, row in enumerate(rows):
         for place, image in enumerate(row[:columns]):
             large = np.kron(image, np.ones((scale, scale, 1), dtype=np.float32))
             top, left = line * cell + gap // 2, place * cell + gap // 2
-            picture[top : top + size * scale, left : left + size * scale] = large
+            place_taken = picture[top : top + size * scale, left : left + size * scale]
+            place_taken[..., :3], place_taken[..., 3] = large, 1.0
     return picture
 
 

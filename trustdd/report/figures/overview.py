@@ -160,8 +160,7 @@ _BOXES: dict[str, tuple[str, tuple[str, ...], str]] = {
     "student": ("Student", ("trained on CE(images)", "+ λ · uniform CE(outliers)"), "both"),
     "detector": ("Detector", ("confident enough:", "its class; else: rejected"), "both"),
 }
-_FILL = "#F3F4F6"
-_LOOKS = {"in": style.INK, "out": "#007A5A", "both": style.INK}
+_LOOKS = {"in": style.INK, "out": style.OUTLIER_INK, "both": style.INK}
 
 Box = tuple[float, float, float, float]
 _PAGE: dict[str, Any] = {
@@ -207,7 +206,7 @@ def _box(axes: Axes, place: Box, title: str, lines: Sequence[str], look: str) ->
         FancyBboxPatch(
             (left + 0.6, bottom + 0.6), width - 1.2, height - 1.2,
             boxstyle="round,pad=0.6,rounding_size=1.2", edgecolor=colour, linewidth=1.1,
-            facecolor=_FILL if look == "both" else style.CARD, zorder=2,
+            facecolor=style.FILL if look == "both" else style.CARD, zorder=2,
         )
     )  # fmt: skip
     middle = left + width / 2

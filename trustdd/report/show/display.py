@@ -68,14 +68,15 @@ def picture(figure: Figure, alt: str, caption: str = "") -> None:
         raise ValueError("alt is empty; expected what a reader who cannot see the picture needs")
     width = float(figure.get_figwidth())
     pixels = round(COLUMN_PIXELS * width / style.PAGE)
-    buffer = io.BytesIO()
+    bitmap, drawing = io.BytesIO(), io.BytesIO()
     with style.applied():
         figure.savefig(
-            buffer, format="png", dpi=DENSITY * pixels / width, metadata={"Software": None}
+            bitmap, format="png", dpi=DENSITY * pixels / width, metadata={"Software": None}
         )
-    png = base64.b64encode(buffer.getvalue()).decode()
+        figure.savefig(drawing, format="svg", metadata={"Date": None})
+    png, svg = base64.b64encode(bitmap.getvalue()).decode(), drawing.getvalue().decode()
     _display(
-        {"kind": "picture", "png": png, "alt": alt, "caption": caption, "width": pixels},
+        {"kind": "picture", "svg": svg, "alt": alt, "caption": caption, "width": pixels},
         {"image/png": png, "text/plain": alt},
         {"image/png": {"width": pixels}},
     )
