@@ -6,10 +6,12 @@ import json
 import re
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import nbformat
 import pytest
 from small_book import RECORD, SVG, Book
+from trustdd_book.rooms import chosen, modules_of, write_out_rooms
 from trustdd_book.tables import parse_markdown_table
 
 
@@ -236,3 +238,26 @@ def test_a_head_that_is_left_empty_is_heard(book: Book) -> None:
     heads = re.findall(r"<th [^>]*>(.*?)</th>", book.html(), re.DOTALL)
     hidden = '<p><span class="heard-only">{}</span></p>'
     assert heads == [hidden.format("row"), "<p>one</p>", hidden.format("column 3")]
+
+
+def test_every_module_of_the_package_is_on_one_page_of_the_reference() -> None:
+    pages = Path(__file__).resolve().parents[2] / "book"
+    shown: list[str] = []
+    for page in sorted(pages.glob("api_*.md")):
+        text = [page.read_text(encoding="utf-8")]
+        write_out_rooms(Mock(), page.stem, text)
+        assert "{room}" not in text[0], page
+        shown += re.findall(r"automodule:: trustdd\.(\S+)", text[0])
+    rooms = ["settings", "store", "networks", "data", "students", "distillation", "pipeline",
+             "report", "notebooks"]  # fmt: skip
+    assert sorted(shown) == sorted(f"{room}.{name}" for room in rooms for name in modules_of(room))
+
+
+def test_modules_are_chosen_by_name_and_by_folder() -> None:
+    names = ["a", "b", "native", "native.one"]
+    assert chosen(names, first=["b"], but=["native"]) == ["b", "a"]
+    assert chosen(names, only=["native"]) == ["native", "native.one"]
+    with pytest.raises(ValueError, match="module 'c'; expected one of a, b, native"):
+        chosen(names, but=["c"])
+    with pytest.raises(ValueError, match="room 'attic'; expected one of cli, data"):
+        modules_of("attic")

@@ -26,6 +26,7 @@ from trustdd_book import (
     profile_banner,
     profile_list,
     result_role,
+    rooms,
     search_texts,
     side_by_side,
     tables,
@@ -39,7 +40,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
         result_role, catalogue, outputs, notebook_box, profile_banner, profile_list, assets,
         benchmarks, distilled_sets, docstrings, elsewhere, markup_repairs, search_texts,
         side_by_side, pictures, unresolved,
-        icons, tables,
+        icons, tables, rooms,
     ):  # fmt: skip
         part.setup(app)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
