@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,17 +17,14 @@ from typing import Any
 from urllib.parse import unquote, urldefrag, urlparse
 
 import pytest
+from browsing import MODULES, ROOT, opened_browser
 
-ROOT = Path(__file__).resolve().parents[2]
-AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-#: nothing that the browser does by itself may reach for the network
-QUIET = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--no-first-run",
-)  # fmt: skip
+AXE = MODULES / "axe-core" / "axe.min.js"
 #: pages that Sphinx makes by itself
-OWN_PAGES = ("genindex.html", "search.html")
+OWN_PAGES = ("genindex.html", "search.html", "py-modindex.html")
+#: bytes that a page without formulas may load
+HEAVIEST = 1_500_000
+DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 
 pytestmark = pytest.mark.slow
 
@@ -71,14 +67,7 @@ def pages(book: Path) -> list[str]:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
-    sync_api = pytest.importorskip("playwright.sync_api")
-    program = next((found for name in BROWSERS if (found := shutil.which(name))), None)
-    if program is None:
-        pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is on the PATH")
-    with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=program, args=list(QUIET))
-        yield chromium
-        chromium.close()
+    yield from opened_browser()
 
 
 @dataclass
@@ -94,18 +83,24 @@ class Seen:
     pictures: list[dict[str, Any]]
     complaints: dict[str, list[tuple[str, str, list[str]]]]
     phone_width: int
+    bytes: int
 
 
 MEASURE = """async () => {
   if (window.MathJax && MathJax.startup) await MathJax.startup.promise;
-  await Promise.all([...document.images].map(image => image.decode().catch(() => null)));
+  // pictures are fetched as they come into view; those of the other theme never
+  const images = [...document.images].filter(image => image.checkVisibility());
+  for (const image of images) {
+    image.loading = "eager";
+    await image.decode().catch(() => null);
+  }
   const count = selector => document.querySelectorAll(selector).length;
   return {
     formulas: count("article .math"),
     formulas_set: count("article .math mjx-container"),
     formula_errors: count("article mjx-merror"),
     formula_font: document.fonts.check("16px MJXTEX-I"),
-    pictures: [...document.querySelectorAll("article img")].map(image => ({
+    pictures: images.filter(image => image.closest("article")).map(image => ({
       source: image.src, natural: image.naturalWidth, alt: image.alt.trim(),
       shown: image.getBoundingClientRect().width,
     })),
@@ -117,9 +112,7 @@ class Visit:
     """A browser's tab, and what was heard from it."""
 
     def __init__(self, browser: Any) -> None:
-        self.context = browser.new_context(
-            color_scheme="light", viewport={"width": 1280, "height": 900}
-        )
+        self.context = browser.new_context(color_scheme="light", viewport=DESK)
         self.page = self.context.new_page()
         self.requests: list[str] = []
         self.errors: list[str] = []
@@ -129,7 +122,7 @@ class Visit:
         self.page.on("console", self._said)
 
     def _said(self, message: Any) -> None:
-        if message.type == "error":
+        if message.type in ("error", "warning"):
             self.errors.append(message.text)
 
     def _failed(self, request: Any) -> None:
@@ -142,11 +135,16 @@ class Visit:
         self.errors.clear()
         self.page.goto(path.as_uri() + query, wait_until="load")
 
+    def loaded(self) -> int:
+        """Bytes of the files that were loaded."""
+        paths = {unquote(urlparse(url).path) for url in self.requests if url.startswith("file:")}
+        return sum(Path(path).stat().st_size for path in paths if Path(path).is_file())
+
     def outside(self) -> list[str]:
         return [url for url in self.requests if not url.startswith(("file:", "data:", "blob:"))]
 
     def axe(self, scheme: str) -> list[tuple[str, str, list[str]]]:
-        """What axe-core finds serious or critical in what this book writes, in light or dark."""
+        """What axe-core finds on the whole page, in light or dark."""
         self.page.emulate_media(color_scheme=scheme)
         self.page.wait_for_function(f"document.documentElement.dataset.theme == '{scheme}'")
         if not self.page.evaluate("() => 'axe' in window"):
@@ -154,13 +152,11 @@ class Visit:
         # in the dark, only colours are others
         chosen = "{}" if scheme == "light" else "{runOnly: ['color-contrast']}"
         result = self.page.evaluate(
-            "() => axe.run('article, .profile-banner', "
-            f"{{resultTypes: ['violations'], preload: false, ...{chosen}}})"
+            f"() => axe.run({{resultTypes: ['violations'], preload: false, ...{chosen}}})"
         )
         return [
             (v["id"], v["help"], [node["html"][:120] for node in v["nodes"][:3]])
             for v in result["violations"]
-            if v["impact"] in ("serious", "critical")
         ]
 
 
@@ -173,15 +169,19 @@ def seen(book: Path, pages: list[str], browser: Any) -> dict[str, Seen]:
         tab.page.emulate_media(color_scheme="light")
         tab.open(book / name)
         measured = tab.page.evaluate(MEASURE)
+        loaded = tab.loaded()
         complaints = {}
-        if name not in OWN_PAGES and AXE.is_file():
+        looked_at = name not in OWN_PAGES and AXE.is_file()
+        if looked_at:
             complaints = {scheme: tab.axe(scheme) for scheme in ("light", "dark")}
-        tab.page.set_viewport_size({"width": 390, "height": 844})
+        tab.page.set_viewport_size(PHONE)
         width = tab.page.evaluate("() => document.documentElement.scrollWidth")
-        tab.page.set_viewport_size({"width": 1280, "height": 900})
+        if looked_at:
+            complaints["phone"] = tab.axe("light")
+        tab.page.set_viewport_size(DESK)
         found[name] = Seen(
             outside=tab.outside(), errors=list(tab.errors), complaints=complaints,
-            phone_width=width, **measured,
+            phone_width=width, bytes=loaded, **measured,
         )  # fmt: skip
     tab.context.close()
     return found
@@ -228,7 +228,7 @@ def test_every_picture_is_there_and_described(seen: dict[str, Seen]) -> None:
 
 
 def test_nothing_shuts_readers_out(seen: dict[str, Seen]) -> None:
-    """axe-core finds nothing serious or critical, in light and in dark."""
+    """axe-core finds nothing, in light, in dark and on a phone."""
     if not AXE.is_file():
         pytest.skip("axe-core is not there (npm ci)")
     complaints = {
@@ -238,7 +238,48 @@ def test_nothing_shuts_readers_out(seen: dict[str, Seen]) -> None:
         if found
     }
     assert complaints == {}
-    assert sum(len(page.complaints) for page in seen.values()) >= 20
+    assert sum(len(page.complaints) for page in seen.values()) >= 30
+
+
+def test_pages_without_formulas_are_light(seen: dict[str, Seen]) -> None:
+    heavy = {name: page.bytes for name, page in seen.items()
+             if not page.formulas and name not in OWN_PAGES and page.bytes > HEAVIEST}  # fmt: skip
+    assert heavy == {}
+    assert max(page.bytes for page in seen.values()) > 0
+
+
+def test_no_role_is_shown_as_it_was_typed(book: Path, pages: list[str]) -> None:
+    typed = {}
+    for name in pages:
+        html = re.sub(
+            r"<(pre|code|script)\b.*?</\1>", "", (book / name).read_text(), flags=re.DOTALL
+        )
+        found = re.findall(r"\{[A-Za-z][\w:.+-]*\}`[^<]*", re.sub(r"<[^>]+>", "", html))
+        if found:
+            typed[name] = found
+    assert typed == {}
+
+
+def test_figures_are_drawn_for_both_themes_and_for_a_phone(book: Path, visit: Visit) -> None:
+    visit.open(book / "notebooks" / "03_detection.html")
+    shown = """() => [...document.querySelectorAll("figure.catalogue img")]
+        .filter(image => image.checkVisibility()).map(image => {
+            image.scrollIntoView();
+            return [image.currentSrc.split("/").pop(), image.getBoundingClientRect().width];
+        })"""
+    drawn: dict[tuple[str, int], list[list[Any]]] = {}
+    for scheme in ("light", "dark"):
+        for size in (DESK, PHONE):
+            visit.page.emulate_media(color_scheme=scheme)
+            visit.page.set_viewport_size(size)
+            visit.page.wait_for_timeout(200)
+            drawn[scheme, size["width"]] = visit.page.evaluate(shown)
+    for (scheme, width), images in drawn.items():
+        kind = "narrow" if width == PHONE["width"] else "wide"
+        assert images
+        for name, across in images:
+            assert f"-{kind}-{scheme}-" in name
+            assert across <= width
 
 
 def test_no_page_is_wider_than_a_phone(seen: dict[str, Seen]) -> None:

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import click
 
-from trustdd.cli.artefacts import bundle, figure, numbers, publish, table, verify
+from trustdd.cli.artefacts import bundle, figure, numbers, page_data, publish, table, verify
 from trustdd.cli.complete import complete, experts, stage
 from trustdd.cli.data import data
 from trustdd.cli.distill import distill
@@ -47,7 +47,7 @@ def cli() -> None:
 
 for _command in (
     list_command, run, figure, table, numbers, bundle, data, verify, publish, complete, stage,
-    experts, import_command, evaluate, distill, export,
+    experts, import_command, evaluate, distill, export, page_data,
 ):  # fmt: skip
     cli.add_command(_command)
 

@@ -128,6 +128,30 @@ def numbers(profile: str, stamp: Path | None, available: bool) -> None:
 
 
 @click.command(
+    name="page-data",
+    epilog="\b\nExample:\n  trustdd page-data --profile quick",
+    short_help="Write what the scripts of the book's pages read.",
+)
+@profile_option
+@stamp_option
+def page_data(profile: str, stamp: Path | None) -> None:
+    """Write what the scripts of the book's pages read: students, images, confidences.
+
+    What cannot be made of the runs and the data that are there is left out, and said.
+    """
+    from trustdd.report.page_data import write_page_data
+    from trustdd.store.files import sha256, write_json
+
+    written, left_out = write_page_data(profile)
+    for name, reason in left_out.items():
+        click.echo(f"left out {name}: {reason}", err=True)
+    for path in written.values() if stamp is None else ():
+        click.echo(path)
+    if stamp is not None:
+        write_json(stamp, {str(path): sha256(path) for path in written.values()})
+
+
+@click.command(
     epilog="\b\nExample:\n  trustdd bundle --profile quick -o revision.zip",
     short_help="Pack every figure, table and number into one zip with a manifest.",
 )

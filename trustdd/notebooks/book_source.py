@@ -73,7 +73,7 @@ def collect(
     wanted |= {f"notebooks/{p.name}": p for p in _executed(notebooks)}
     wanted |= {f"notebooks/variants/{p.name}": p for p in _executed(notebooks / "variants")}
     results = results_root() / profile.name
-    places = [results / "figures", results / "tables"]
+    places = [results / name for name in ("figures", "tables", "pages")]
     places += [results / "variants" / name for name in _variants(notebooks, profile.name)]
     files = [p for place in places for p in sorted(place.glob("*")) if not p.name.startswith(".")]
     files += [p for p in (results / "numbers.json", results / "numbers.tex") if p.is_file()]

@@ -19,6 +19,7 @@ from trustdd_book import (
     docstrings,
     elsewhere,
     icons,
+    interactive,
     markup_repairs,
     notebook_box,
     outputs,
@@ -40,7 +41,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
         result_role, catalogue, outputs, notebook_box, profile_banner, profile_list, assets,
         benchmarks, distilled_sets, docstrings, elsewhere, markup_repairs, search_texts,
         side_by_side, pictures, unresolved,
-        icons, tables, rooms,
+        icons, interactive, tables, rooms,
     ):  # fmt: skip
         part.setup(app)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -29,6 +29,7 @@ _SECTION = """\
 
 ```{{eval-rst}}
 .. automodule:: {module}
+   :ignore-module-all:
 ```
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -44,3 +45,23 @@ def confidence_of(logits: np.ndarray, score: str = "msp") -> np.ndarray:
         raise BadInput(f"score '{score}' is not read off logits; "
                          f"expected one of {', '.join(FROM_LOGITS)}")  # fmt: skip
     return FROM_LOGITS[score](logits)
+
+
+def threshold_of(confidence_in: np.ndarray, kept: float = 0.95) -> float:
+    """Return the largest threshold at which a share of the InD images is accepted.
+
+    An image is accepted where its confidence is at least the threshold, as in ``fpr95_in``.
+
+    Args:
+        confidence_in: of InD images, ``[n]``.
+        kept: the share, in (0, 1].
+
+    Raises:
+        ValueError: no image, or a share outside (0, 1].
+    """
+    if len(confidence_in) == 0 or not 0 < kept <= 1:
+        raise BadInput(
+            f"{len(confidence_in)} images, kept {kept}; expected images, and 0 < kept ≤ 1"
+        )
+    least = math.ceil(kept * len(confidence_in) - 1e-9)
+    return float(np.sort(confidence_in)[::-1][least - 1])
