@@ -93,8 +93,8 @@ def cells(grid: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Expand a grid: every field with several values is crossed with the others.
 
     Raises:
-        ValueError: an unknown field, a list that is empty or holds a value twice, or more cells than
-            can be meant.
+        ValueError: an unknown field, a list that is empty or holds a value twice, or more cells
+            than can be meant.
     """
     axes = []
     for name, value in grid.items():
