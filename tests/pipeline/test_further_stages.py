@@ -42,6 +42,28 @@ def test_the_course_reports_students_of_every_snapshot(run: Run) -> None:
     assert frame[frame["score"] == "msp"].groupby("iteration")["auroc"].mean().nunique() > 1
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"method": "dc"},
+        {"method": "dm", "selection": "random"},
+        {"method": "mtt", "experts": 1, "expert_epochs": 1, "max_start_epoch": 1,
+         "student_steps": 2, "zca": True, "lr_images": 5.0},
+    ],
+)  # fmt: skip
+def test_the_course_of_any_method(changes: dict[str, object], tmp_path: Path) -> None:
+    experiment = EXPERIMENT.but(**changes)
+    run = Run(tmp_path / "runs" / experiment.key, experiment)
+    for stage in ("distill", "evaluate", "course"):
+        run_stage(stage, run, progress=False)
+    frame = run.read_frame("snapshots.csv")
+    assert sorted(frame["iteration"].unique()) == [0, 1, 2, 4, 6]
+    values = frame.loc[frame["score"] == "msp", ["iteration", "auroc", "accuracy"]]
+    assert values.notna().all().all()
+    # outliers move in every case, and students with them
+    assert values.groupby("iteration")["auroc"].mean().nunique() > 1
+
+
 def test_transfer_reports_each_architecture(run: Run) -> None:
     run_stage("transfer", run, progress=False)
     frame = run.read_frame("transfer.csv")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import fabricated_runs
+import pandas as pd
 import pytest
 import yaml
 
@@ -130,6 +131,58 @@ def test_of_several_students_the_first_ones_tensors_stay(
         assert run.finished("evaluate")
         assert run.verify() == []
     assert runs[0].read_frame("report.csv").equals(before)
+
+
+def test_a_run_is_published_when_its_course_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Students along the way need the snapshots, which are not published."""
+    monkeypatch.setenv("TRUSTDD_RESULTS", str(tmp_path / "results"))
+    one = {"dataset": "digits", "method": "dm", "outliers": ["none", "poe"], "seed": [0, 1]}
+    content = {
+        "title": "Short", "description": "tiny",
+        "settings": {"digits": {
+            "iterations": 8, "real_batch": 8, "width": 8, "depth": 2, "training_epochs": 3,
+            "students": 2, "ood": ["gaussian"], "ood_limit": 20,
+        }},
+        # one student a snapshot is enough to see where the curve goes
+        "groups": {"main": one, "course": {**one, "students": 1}},
+    }  # fmt: skip
+    profile = load_profile(fabricated_runs.write_profile(tmp_path, yaml.safe_dump(content)))
+    assert [e.students for e in profile.experiments()] == [2] * 4
+    assert [e.students for e in profile.experiments("course")] == [1] * 4
+    keys = [e.key for e in profile.experiments()]
+
+    def do(stage: str, *words: str) -> None:
+        with pytest.raises(SystemExit) as ended:
+            main(["stage", stage, *words, "--profile", str(profile.path), "--no-progress"])
+        assert not ended.value.code
+
+    do("distill,evaluate", *keys)
+    with pytest.raises(MissingArtefacts, match="none of its 4 runs is finished"):
+        publish(profile)
+    do("course", *keys[:3])
+    done = publish(profile)
+    assert done.runs == tuple(keys[:3])
+    assert done.missing == (keys[3],)
+    runs = [Run.of(e, profile.name) for e in profile.experiments("course")]
+    assert [run.has("snapshots.safetensors") for run in runs] == [False] * 3 + [True]
+    do("course", keys[3])
+    assert publish(profile).missing == ()
+    students = {p.name for run in runs for p in run.directory.glob("course-*/student-*")}
+    assert students == {"student-0"}
+    for run in runs:
+        assert run.finished("course")
+        frame = run.read_frame("snapshots.csv")
+        assert sorted(frame["iteration"].unique()) == [0, 1, 2, 4, 6]
+        assert run.verify() == []
+    # the curve, with the distilled set at its end, is made again from what is left
+    for where in ("trustdd.data.inliers.load_inliers", "trustdd.data.ood.load_ood_suite"):
+        monkeypatch.setattr(where, no_data)
+    curve = pd.read_csv(FIGURES.show("fig09", profile=profile).files["csv"])
+    assert sorted(curve["iteration"].unique()) == [0, 1, 2, 4, 6, 8]
+    assert curve.groupby(["outliers", "seed"]).size().tolist() == [6] * 4
+    assert curve[["auroc", "accuracy"]].notna().all().all()
 
 
 def test_nothing_to_publish_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

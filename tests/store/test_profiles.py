@@ -250,6 +250,25 @@ def test_groups_that_would_share_a_run_and_differ_are_refused(tmp_path: Path, ch
         load_profile(path)
 
 
+@pytest.mark.parametrize("stage", ["course", "transfer", "detectors"])
+def test_a_further_stage_may_be_done_with_fewer_students(tmp_path: Path, stage: str) -> None:
+    path = tmp_path / "mine.yaml"
+    # whichever stands first
+    path.write_text(
+        f"groups:\n  {stage}: {{seed: [0, 1], students: 1}}\n"
+        "  main: {seed: [0, 1, 2], students: 3}\n"
+    )
+    profile = load_profile(path)
+    assert {e.seed: e.students for e in profile.experiments()} == {0: 3, 1: 3, 2: 3}
+    assert {e.seed: e.students for e in profile.experiments(stage)} == {0: 1, 1: 1, 2: 3}
+    assert [e.key for e in profile.experiments()] == [e.key for e in profile.experiments(stage)]
+    path.write_text(
+        f"groups:\n  {stage}: {{seed: 0, ood_limit: 5}}\n  main: {{seed: 0, students: 3}}\n"
+    )
+    with pytest.raises(BadInput, match="with ood_limit 0 and 5; expected the same"):
+        load_profile(path)
+
+
 def test_a_name_that_is_no_plain_name_is_no_profile(tmp_path: Path) -> None:
     for name in ("-quick.yaml", "a b.yaml", "a;b.yaml"):
         path = tmp_path / name

@@ -90,13 +90,14 @@ def stage(
     from trustdd.store.stages import check_stage
 
     names = [check_stage(name) for name in stages.split(",")]
-    runs = _runs(load_profile(profile), keys)
-    for run in runs:
-        for name in names:
+    # a stage of its own group is done as that group evaluates
+    of_stages = [_runs(load_profile(profile), keys, name) for name in names]
+    for of_run in zip(*of_stages, strict=True):
+        for name, run in zip(names, of_run, strict=True):
             bring_up_to_date(run, name, progress=progress)
     if stamp is not None:
         # of several stages the first is the job's own; the others are done ahead of theirs
-        write_json(stamp, {r.experiment.key: _hashes(r, names[0]) for r in runs})
+        write_json(stamp, {r.experiment.key: _hashes(r, names[0]) for r in of_stages[0]})
 
 
 def _hashes(run: Run, stage: str) -> dict[str, str]:
@@ -138,10 +139,10 @@ def experts(keys: tuple[str, ...], profile: str, progress: bool, stamp: Path | N
         )
 
 
-def _runs(profile: Profile, keys: tuple[str, ...]) -> list[Run]:
+def _runs(profile: Profile, keys: tuple[str, ...], stage: str = "") -> list[Run]:
     from trustdd.store.run import Run
 
-    known = {e.key: e for e in profile.experiments()}
+    known = {e.key: e for e in profile.experiments(stage)}
     for key in keys:
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1, cutoff=0.3)

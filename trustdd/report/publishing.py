@@ -25,7 +25,7 @@ from trustdd.settings.experiment import Experiment
 from trustdd.store.files import results_root, tensor_shapes, write_json
 from trustdd.store.profiles import Profile, load_profile
 from trustdd.store.run import MANIFEST, Run
-from trustdd.store.stages import MAIN_STAGES, STAGES
+from trustdd.store.stages import FURTHER_STAGES, MAIN_STAGES, STAGES
 
 #: tensors of a run that are kept where an entry of the catalogue asks for them
 BY_NEED = ("logits.safetensors", "samples.safetensors", "features.safetensors")
@@ -57,7 +57,9 @@ def publish(profile: str | Path | Profile) -> Publication:
 
     Files that are left out are removed; their hashes and sizes stay in the manifest under
     ``left_out``, and the shapes of a set's tensors under ``shapes``. A run that is published
-    already is left as it is, and so is one that is not finished, with its checkpoint.
+    already is left as it is, and so is one that is not finished, with its checkpoint: one whose
+    further stages (`course`, `transfer`, `detectors`) are still to be done, where the profile asks
+    for them, needs what publishing removes.
 
     Args:
         profile: the profile.
@@ -72,7 +74,7 @@ def publish(profile: str | Path | Profile) -> Publication:
     chosen = profile if isinstance(profile, Profile) else load_profile(profile)
     folder = results_root() / chosen.name
     runs = [Run.of(e, chosen.name) for e in chosen.experiments()]
-    done = [run for run in runs if all(run.finished(stage) for stage in MAIN_STAGES)]
+    done = [run for run in runs if _finished(run, chosen)]
     if not done:
         raise MissingArtefacts(
             f"profile '{chosen.name}': none of its {len(runs)} runs is finished; make them with: "
@@ -93,6 +95,22 @@ def publish(profile: str | Path | Profile) -> Publication:
     keys = tuple(run.experiment.key for run in done)
     missing = tuple(r.experiment.key for r in runs if r.experiment.key not in keys)
     return Publication(keys, missing, tuple(entries), size)
+
+
+def _finished(run: Run, profile: Profile) -> bool:
+    """Tell whether all that a profile asks of a run is done, or can no longer be done."""
+    if not all(run.finished(stage) for stage in MAIN_STAGES):
+        return False
+    asked = [
+        (stage, Run(run.directory, experiment))
+        for stage in FURTHER_STAGES
+        for experiment in profile.groups.get(stage, ())
+        if experiment.key == run.experiment.key
+    ]
+    return all(
+        one.finished(stage) or not all(one.has(name) for name in STAGES[stage].made_from)
+        for stage, one in asked
+    )
 
 
 def _drawn(experiment: Experiment) -> bool:

@@ -26,6 +26,7 @@ from trustdd.settings.experiment import SCORE_NAMES, SETTINGS, Experiment
 from trustdd.settings.validation import check_choice, check_names, check_plain_name
 from trustdd.store.files import project_root
 from trustdd.store.profile_files import SCOPES, cells, read_profile_file
+from trustdd.store.stages import FURTHER_STAGES
 
 FIELD_NAMES = tuple(f.name for f in fields(Experiment))
 #: fields that ``None`` leaves unset
@@ -119,10 +120,21 @@ class Profile:
             )
         return self.groups[name]
 
-    def experiments(self) -> tuple[Experiment, ...]:
-        """Return every experiment of every group once, in order."""
-        unique = {e.key: e for group in self.groups.values() for e in group}
-        return tuple(unique.values())
+    def experiments(self, stage: str = "") -> tuple[Experiment, ...]:
+        """Return every experiment of every group once, in order.
+
+        Args:
+            stage: a further stage, whose group may ask for fewer `students` than others do: what
+                it asks for.
+        """
+        # what groups of further stages ask for holds for these stages alone
+        order = sorted(self.groups, key=lambda name: (name != stage, name in FURTHER_STAGES))
+        asked: dict[str, Experiment] = {}
+        for name in order:
+            for experiment in self.groups[name]:
+                asked.setdefault(experiment.key, experiment)
+        keys = dict.fromkeys(e.key for group in self.groups.values() for e in group)
+        return tuple(asked[key] for key in keys)
 
 
 def profiles_folder() -> Path:
@@ -184,12 +196,17 @@ def _experiments(
 
 
 def _check_alike(groups: Mapping[str, Sequence[Experiment]]) -> None:
-    """Refuse two experiments with one key, of which one run could hold the results of one."""
+    """Refuse two experiments with one key, of which one run could hold the results of one.
+
+    A group that is named after a further stage may ask for another number of students.
+    """
     known: dict[str, tuple[str, Experiment]] = {}
-    for group, experiments in groups.items():
-        for experiment in experiments:
+    for group in sorted(groups, key=lambda name: name in FURTHER_STAGES):
+        for experiment in groups[group]:
             other, first = known.setdefault(experiment.key, (group, experiment))
             mine, theirs = (e.to_dict(place=True) for e in (experiment, first))
+            if group in FURTHER_STAGES:
+                mine.pop("students")
             for name, value in mine.items():
                 if value != theirs[name]:
                     raise BadInput(
