@@ -56,7 +56,7 @@ class Parameter:
         if self.kind == "list":
             number = f"{self.least} or more " if self.least else ""
             item = "" if self.item == "any" else f" of {number}{self.item}"
-            text = f"list of {number or 'some '}of {some}" if some else f"list{item}"
+            text = f"list of {number and number + 'of '}{some}" if some else f"list{item}"
         elif some:
             text = f"one of {some}"
         return f"{text} or null" if self.optional and self.kind != "any" else text
