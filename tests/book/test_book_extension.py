@@ -196,6 +196,8 @@ def test_the_box_names_the_command_and_the_values_of_this_run(book: Book) -> Non
         code("# Parameters\nipc = 5\n", "injected-parameters"),
         nbformat.v4.new_markdown_cell("```{run-this-page}\nipc=10 compared_with=[]\n```"),
     ]
+    # what a notebook says of itself is nothing to the pages
+    cells[1].metadata |= {"takes": {"ipc": [2, 5]}, "makes": [{}, {"ipc": "2x"}]}
     book.write("notebooks/03_detection.ipynb", notebook(cells))
     book.write("index.md", "# Book\n\n```{toctree}\nnotebooks/03_detection\n```\n")
     assert book.build() == ""
