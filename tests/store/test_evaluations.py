@@ -20,7 +20,7 @@ EXPERIMENT = Experiment(ood=("gaussian", "textures", "photos"), ood_limit=10, ne
 
 def evaluate(run: Run, student: int = 0, value: float = 0.5) -> None:
     """Store a made-up evaluation: value + 0.01 · (place of the OOD set), 0.1 more a student."""
-    sets = run.experiment.ood or ()
+    sets = run.experiment.ood
     rows = [
         {"ood": name, "score": score, "n_in": 20, "n_out": 10,
          "auroc": value + 0.1 * student + 0.01 * place, "accuracy": value}
@@ -78,7 +78,7 @@ def test_a_part_of_a_suite_is_read_from_the_whole(run: Run, ood: tuple[str, ...]
         assert frame[frame["ood"] == name].reset_index(drop=True).equals(rows)
     logits = part.read_tensors("logits.safetensors")
     assert list(logits) == ["in", *(f"ood.{name}" for name in ood)]
-    assert float(logits[f"ood.{ood[0]}"][0, 0]) == (EXPERIMENT.ood or ()).index(ood[0])
+    assert float(logits[f"ood.{ood[0]}"][0, 0]) == (EXPERIMENT.ood).index(ood[0])
 
 
 def test_a_report_is_the_mean_over_students(run: Run) -> None:

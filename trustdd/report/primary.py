@@ -26,7 +26,7 @@ def primary_of(runs: Sequence[Run]) -> Primary:
 
     Sets that the runs were not tested on are left out, and one side may then be empty.
     """
-    suite = [name for name in runs[0].experiment.ood or () if name not in NOISE]
+    suite = [name for name in runs[0].experiment.ood if name not in NOISE]
     try:
         named = load_profile(profile_of(runs)).primary
     except BadInput:  # a profile of somebody's own, by its file
