@@ -35,12 +35,10 @@ def test_nothing_is_written(
 def test_what_is_stored_is_read_on_a_machine_that_could_not_make_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    experiment = SMALL.but(device="cuda:99")
-    run = Run.of(experiment, "smoke", tmp_path)
+    run = Run.of(SMALL, "smoke", tmp_path)
+    assert bring_up_to_date(run, "distill", progress=False)
+    elsewhere = Run.of(SMALL.but(device="cuda:99"), "smoke", tmp_path)
+    assert elsewhere.directory == run.directory
+    assert not bring_up_to_date(elsewhere, "distill")
     with pytest.raises(BadInput, match="this machine offers cpu"):
-        bring_up_to_date(run, "distill")
-    for name in ("distilled.safetensors", "initial.safetensors", "curves.csv"):
-        run.path(name).parent.mkdir(parents=True, exist_ok=True)
-        run.path(name).write_bytes(b"made elsewhere")
-    run.record("distill", ["distilled.safetensors", "initial.safetensors", "curves.csv"], 1.0)
-    assert bring_up_to_date(run, "distill", keep=True) is False
+        bring_up_to_date(elsewhere, "evaluate")

@@ -21,6 +21,7 @@ OWN_FAULTS = {
     "report/comparison.py:paired_difference",
     "report/export.py:__post_init__",
     "report/export.py:_need_text",
+    "report/page_data/packing.py:packed",
     "report/show/display.py:picture",
     "report/show/image_rows.py:as_pictures",
     "report/show/image_rows.py:draw_rows",

@@ -65,8 +65,6 @@ def bring_up_to_date(run: Run, stage: str, *, progress: bool = True) -> bool:
         ValueError: unknown stage, the data is not there, the stage before is not done, or this
             machine has not the memory or the device.
     """
-    if not run.finished(stage):
-        check_machine(run.experiment)
     source = stage_source(stage, run.experiment)
     published = published_folders(run.directory)
 
@@ -76,6 +74,7 @@ def bring_up_to_date(run: Run, stage: str, *, progress: bool = True) -> bool:
 
     if not waiting():
         return False
+    check_machine(run.experiment)
     profile, key = run.directory.parents[1], run.directory.name
     # another process may be at it, such as one that outlived a killed workflow
     with lock(lock_path(profile, key)):

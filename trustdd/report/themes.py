@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping
 
 from trustdd.report import style
+from trustdd.settings.errors import BadInput
 
 #: the pages' grounds; what is white without being paper, as a marker's ring is, takes their colour
 GROUNDS = {"light": "#fffefc", "dark": "#14181d"}
@@ -60,7 +61,7 @@ def themed(svg: str, theme: str) -> str:
         ValueError: another theme.
     """
     if theme not in GROUNDS:
-        raise ValueError(f"theme '{theme}'; expected one of {', '.join(GROUNDS)}")
+        raise BadInput(f"theme '{theme}'; expected one of {', '.join(GROUNDS)}")
     bare = _PAPER.sub(r"\1fill: none", _HEAD.sub("", svg))
     inks = {style.CARD.lower(): GROUNDS[theme]}
     if theme == "dark":
