@@ -29,6 +29,7 @@ SPEED = {
                 {"part": "matching step, outliers", "seconds": {"plain": 8.0, "ours": 4.0}},
                 {"part": "inner loop, 1 epochs", "seconds": {"plain": 0.4, "ours": 0.2}},
                 {"part": "student, 2 epochs", "seconds": {"plain": 0.8, "ours": 0.4}},
+                {"part": "detection, 1,024 images", "seconds": {"plain": 2.0, "ours": 0.256}},
                 {"part": "expert, 1,024 images", "seconds": {"plain": 2.0, "ours": 1.024}},
                 {"part": "trajectory step, 3 student steps",
                  "seconds": {"plain": 6.0, "ours": 3.0}},
@@ -156,6 +157,10 @@ def test_expected_hours_count_what_passes_through_the_network() -> None:
     # 5000 iterations of 30 student steps; 100 experts of 21 epochs, twice as long with outliers
     expected = 5000 * 30 * 1.0 + 100 * 21 * 50 * 2 + 5000 * 0.2
     assert expected_hours(trajectory, SPEED["settings"]) == pytest.approx(expected / 3600)
+    distribution = paper.experiment(dataset="cifar10", method="dm", ipc=10, outliers="poe")
+    # 20,000 iterations of ten classes and ten slots, each 256 real images and the gradients of 10
+    expected = 20_000 * 20 * (256 + 7 * 10) * 0.256 / 1024 + 5000 * 0.2
+    assert expected_hours(distribution, SPEED["settings"]) == pytest.approx(expected / 3600)
     assert expected_hours(load_profile("quick").experiment(), SPEED["settings"]) is None
 
 

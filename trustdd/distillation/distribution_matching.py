@@ -7,7 +7,8 @@ embeddings of both should be the same, class c by class c, under one augmentatio
     L = E_f Σ_c | mean_j f(A(s_cj)) − mean_i f(A(x_ci)) |².
 
 Outliers are one more group per class slot and are matched alike, to real outliers of their slot. No
-label and no training comes into it, so images and outliers are distilled apart.
+label and no training comes into it, so images and outliers are distilled apart. Published for
+CIFAR-10 are 20,000 iterations at step size 1 for up to 50 images a class, and at 10 for more.
 """
 
 from __future__ import annotations

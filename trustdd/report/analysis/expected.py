@@ -1,7 +1,8 @@
 """What experiments would take, judged by the benchmark at CIFAR-10, IPC 10, width 128.
 
 Everything that passes through the network counts by its images: of a matching step the real ones,
-which are its bulk, and of an epoch or a student step the synthetic ones.
+which are its bulk, and of an epoch or a student step the synthetic ones. Distribution matching
+takes real images forwards only, as detection does.
 """
 
 from __future__ import annotations
@@ -16,6 +17,10 @@ from trustdd.settings.experiment import Experiment
 #: the benchmark's setting, and how much of everything its seconds are for
 BENCHMARK = "cifar10"
 SYNTHETIC_IMAGES, STUDENT_STEPS, STUDENT_EPOCHS, EXPERT_IMAGES = 100, 3, 2, 1024
+TESTED_IMAGES = 1024
+#: how many times as long as an image's way through the network, by compiled passes, the gradient of
+#: a synthetic image's embedding takes, by PyTorch's operations
+EMBEDDING_GRADIENT = 7
 #: of a dataset that is not known by name
 TRAINING_IMAGES = 50_000
 
@@ -98,6 +103,10 @@ def _run_seconds(experiment: Experiment, speeds: Speeds) -> float:
     if _by_trajectories(experiment):
         step = parts["trajectory step"] / STUDENT_STEPS * share
         return seconds + iterations * experiment.student_steps * step
+    if METHODS[experiment.method].matched == "mean embedding":
+        forward = parts["detection"] / TESTED_IMAGES
+        passed = classes * (experiment.real_batch + EMBEDDING_GRADIENT * experiment.ipc)
+        return seconds + iterations * passed * (1 + beside) * forward
     real = experiment.real_batch / dataset_defaults(BENCHMARK).real_batch * classes / 10
     matching = parts["matching step"] * real * (1 + beside)
     inner = parts["inner loop"] * share * experiment.inner_loops
