@@ -1,33 +1,11 @@
-"""Tables as LaTeX with booktabs, and the escaping of plain text."""
+"""Tables as LaTeX with booktabs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from trustdd.report.latex_text import escape
 from trustdd.report.markup import Cell, Code, Column, Measured, Row, Section, group_spans, plain
-from trustdd.settings.errors import BadInput
-
-_LATEX = {
-    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$",
-    "#": r"\#", "_": r"\_", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-    "±": r"$\pm$", "−": "$-$", "–": "--", "—": "---", "×": r"$\times$", "·": r"$\cdot$",
-    "λ": r"$\lambda$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "→": r"$\to$", "≥": r"$\geq$",
-    "≤": r"$\leq$", "≈": r"$\approx$", "Δ": r"$\Delta$", "’": "'", "“": "``", "”": "''",
-    "…": r"\ldots{}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
-    "\u202f": r"\,", "\u00a0": "~", "²": r"$^2$", "′": "$'$", '"': "''",
-}  # fmt: skip
-
-
-def escape(text: str) -> str:
-    """Escape plain text for LaTeX.
-
-    Raises:
-        ValueError: a character has no escape here and is not ASCII, so pdflatex might stop at it.
-    """
-    unknown = sorted({c for c in text if not c.isascii() and c not in _LATEX})
-    if unknown:
-        raise BadInput(f"no LaTeX for {' '.join(unknown)} in {text!r}")
-    return "".join(_LATEX.get(character, character) for character in text)
 
 
 def _latex_cell(cell: Cell) -> str:

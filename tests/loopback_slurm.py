@@ -3,7 +3,7 @@
 Munge, MariaDB, slurmdbd, slurmctld and slurmd run as this user, on free ports of 127.0.0.1, with
 all their files in one folder; nothing of the machine's own settings is read or changed. By hand:
 
-    python tests/workflow/loopback_slurm.py /tmp/slurm    # runs until it is interrupted
+    python tests/loopback_slurm.py /tmp/slurm    # runs until it is interrupted
 """
 
 from __future__ import annotations
@@ -64,6 +64,7 @@ AccountingStorageHost=127.0.0.1
 AccountingStoragePort={accounting}
 AccountingStoragePass={folder}/munge.socket
 AccountingStorageEnforce=associations
+AccountingStoreFlags=job_comment
 {gpu_types}
 NodeName={node} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={memory} {gpus} State=UNKNOWN
 PartitionName=main Nodes={node} Default=YES MaxTime=INFINITE State=UP
