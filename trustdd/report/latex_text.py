@@ -2,7 +2,8 @@ r"""Plain text as LaTeX that every engine compiles, whatever the text holds.
 
 ASCII is escaped; typographic signs become LaTeX's own. Accented Latin letters stay as they are,
 since LaTeX reads UTF-8. What pdfTeX's fonts lack is boxed there, by its code points, and printed as
-it is where the engine reads Unicode (XeTeX, LuaTeX). Signs of no text font are spelled by name.
+it is where the engine reads Unicode and its font has it (XeTeX, LuaTeX). Signs of no text font are
+spelled by name.
 """
 
 from __future__ import annotations
@@ -73,5 +74,7 @@ def _shows_nothing(character: str) -> bool:
 
 
 def _boxed(word: str) -> str:
+    """A word as it is where the engine reads Unicode and its font has the word's first letter."""
     codes = " ".join(f"U+{ord(character):04X}" for character in word)
-    return rf"\ifdefined\Umathcode {word}\else\fbox{{\scriptsize {codes}}}\fi{{}}"
+    there = rf'\ifdefined\Umathcode\iffontchar\font"{ord(word[0]):X} 1\else0\fi\else0\fi'
+    return rf"\ifnum{there}=1 {word}\else\fbox{{\scriptsize {codes}}}\fi{{}}"
