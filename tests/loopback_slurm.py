@@ -8,6 +8,7 @@ all their files in one folder; nothing of the machine's own settings is read or 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -235,7 +236,12 @@ class LoopbackSlurm:
                 time.sleep(0.2)
 
     def stop(self) -> None:
-        """End every part, the last one first."""
+        """End every job, and then every part, the last one first."""
+        with contextlib.suppress(RuntimeError):
+            self.ask("scancel", f"--user={self.facts['user']}")
+            until = time.monotonic() + 20
+            while self.ask("squeue", "--noheader") and time.monotonic() < until:
+                time.sleep(0.2)
         for daemon in reversed(self.daemons):
             daemon.terminate()
             try:

@@ -81,11 +81,6 @@ def test_latex_is_booktabs_with_escapes_bold_best_and_spread():
         assert text.count(rule) == 1
 
 
-def test_latex_refuses_what_pdflatex_would_stop_at():
-    with pytest.raises(ValueError, match="no LaTeX for 漢"):
-        latex.escape("漢")
-
-
 def test_markdown_escapes_and_marks_the_best():
     lines = markup.markdown(COLUMNS, ROWS).splitlines()
     assert lines[1] == "| :--- | ---: | ---: |"

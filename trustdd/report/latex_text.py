@@ -36,10 +36,12 @@ def escape(text: str) -> str:
     join emoji, are left out.
     """
     composed = unicodedata.normalize("NFC", text)
-    return "".join(
+    escaped = "".join(
         _boxed("".join(run)) if boxed else "".join(map(_printed, run))
         for boxed, run in itertools.groupby(composed, _is_boxed)
     )
+    # behind the end of a row these would be read as part of it
+    return f"{{{escaped[0]}}}{escaped[1:]}" if escaped[:1] in ("[", "*") else escaped
 
 
 def _printed(character: str) -> str:

@@ -17,6 +17,8 @@ import numpy as np
 import pandas as pd
 
 from trustdd.report.comparison import signed
+from trustdd.report.markdown_text import code
+from trustdd.report.markdown_text import escape as _markdown_text
 
 
 @dataclass(frozen=True)
@@ -130,15 +132,9 @@ def as_frame(columns: Sequence[Column], rows: Sequence[Row]) -> pd.DataFrame:
 # -- Markdown -----------------------------------------------------------------------------------
 
 
-def _markdown_text(text: str) -> str:
-    for character in "\\`*_[]<>|$":
-        text = text.replace(character, f"\\{character}")
-    return text
-
-
 def _markdown_cell(cell: Cell) -> str:
     if isinstance(cell, Code):
-        return f"`{cell.text}`" if cell.text else ""
+        return code(cell.text) if cell.text else ""
     text = _markdown_text(plain(cell))
     if isinstance(cell, Measured) and cell.best:
         mean = _markdown_text(cell.number(cell.mean))

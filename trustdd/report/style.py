@@ -51,6 +51,8 @@ _RC: Any = {
     # shipped with matplotlib, so that a figure has the same bytes on every machine
     "font.family": "DejaVu Sans",
     "mathtext.fontset": "dejavusans",
+    # names of classes and sets may hold dollar signs
+    "text.parse_math": False,
     "font.size": 7.5,
     "axes.titlesize": 7.5,
     "axes.titleweight": "bold",

@@ -119,13 +119,13 @@ class Findings(SphinxDirective):
                 continue
             self.env.note_dependency(str(path))
             record = json.loads(path.read_text(encoding="utf-8"))
-            said, _messages = self.state.inline_text(f"{record['finding']} (", self.lineno)
+            said = nodes.Text(f"{record['finding']} (")
             link = addnodes.pending_xref(
                 "", nodes.inline("", entry_name(entry)), refdomain="std", reftype="ref",
                 reftarget=entry,
                 refexplicit=True, refwarn=True, refdoc=self.env.docname,
             )  # fmt: skip
-            items += nodes.list_item("", nodes.paragraph("", "", *said, link, nodes.Text(").")))
+            items += nodes.list_item("", nodes.paragraph("", "", said, link, nodes.Text(").")))
         box = nodes.container("", items, classes=["finding"])
         return [box] if len(items) else []
 
@@ -193,7 +193,7 @@ def entry_nodes(
     Args:
         env: the build environment; the record becomes a dependency of the current page.
         path: the record, with the entry's other formats beside it.
-        inline: parses inline Markdown of the caption.
+        inline: parses inline Markdown of a table's cells.
         document: where the label is noted.
         numbered: with number and label; without, the caption points to the numbered one, as it
             does where the page shows the entry for a second time.
@@ -201,7 +201,7 @@ def entry_nodes(
     env.note_dependency(str(path))
     record = json.loads(path.read_text(encoding="utf-8"))
     label = record["id"]
-    caption = _caption(record, inline)
+    caption = _caption(record)
     picture = table_node(path, inline) if record["kind"] == "table" else _image(env, path, record)
     if not numbered or label in document.nameids:
         words = nodes.paragraph("", "", *_pointer(env, record), *caption, classes=["echo"])
@@ -249,14 +249,14 @@ def _pointer(env: BuildEnvironment, record: dict[str, Any]) -> list[nodes.Node]:
     return [link, rest]
 
 
-def _caption(record: dict[str, Any], inline: InlineParser) -> list[nodes.Node]:
-    """The caption; a finding that stands in the picture as its title is not shown twice."""
+def _caption(record: dict[str, Any]) -> list[nodes.Node]:
+    """The caption, plain text; a finding that is the picture's title is not shown twice."""
     text, finding = record["caption"], record.get("finding") or ""
     rest = text.removeprefix(f"{finding}. ")
     if record["kind"] == "table" or rest == text:
-        return inline(text)
-    heard = nodes.inline("", "", *inline(f"{finding}."), classes=["heard-only"])
-    return [heard, nodes.Text(" "), *inline(rest)]
+        return [nodes.Text(text)]
+    heard = nodes.inline("", f"{finding}.", classes=["heard-only"])
+    return [heard, nodes.Text(f" {rest}")]
 
 
 def _image(env: BuildEnvironment, path: Path, record: dict[str, Any]) -> nodes.container:

@@ -13,6 +13,7 @@ from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
 from trustdd.notebooks.parameters import Parameter, parse_cell
+from trustdd.report.markdown_text import code
 from trustdd_book.results_folder import shown_profile
 from trustdd_book.tables import build_table
 
@@ -44,7 +45,7 @@ class RunThisPage(SphinxDirective):
             nodes.literal("", profile),
             nodes.Text(". Run it yourself, as it is or with any parameter changed:"),
         )  # fmt: skip
-        lines = [f"{command} --profile {profile}"]
+        lines = [f"{command} --profile {shlex.quote(profile)}"]
         for example in self.content:
             if example.strip():
                 lines.append(
@@ -56,7 +57,7 @@ class RunThisPage(SphinxDirective):
 
     def _table(self, parameters: dict[str, Parameter], injected: dict[str, Any]) -> nodes.Element:
         rows = [
-            [f"`{name}`", f"`{injected.get(name, parameter.default)!r}`", parameter.help]
+            [f"`{name}`", code(repr(injected.get(name, parameter.default))), parameter.help]
             for name, parameter in parameters.items()
         ]
         folded = nodes.container(classes=["parameters"])

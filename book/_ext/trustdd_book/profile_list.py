@@ -14,6 +14,7 @@ class ProfileList(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Return the table."""
+        from trustdd.report.markdown_text import code, escape
         from trustdd.store.profiles import list_profiles, load_profile
 
         rows = []
@@ -21,7 +22,7 @@ class ProfileList(SphinxDirective):
             profile = load_profile(name)
             self.env.note_dependency(str(profile.path))
             count = len(profile.experiments())
-            rows.append([f"`{name}`", profile.description, str(count)])
+            rows.append([code(name), escape(profile.description), str(count)])
         return [build_table(["profile", "what it covers", "experiments"], rows, self._inline)]
 
     def _inline(self, text: str) -> list[nodes.Node]:

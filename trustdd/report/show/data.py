@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from trustdd.report.markdown_text import code, escape
 from trustdd.report.results import NEAR_OOD
 from trustdd.report.show.display import finding, images, table
 from trustdd.settings.errors import MissingData
@@ -33,8 +34,8 @@ def if_present(load: Callable[[Experiment], Any], experiment: Experiment) -> Any
         return load(experiment)
     except MissingData as error:
         finding(
-            f"What this page shows of the images themselves is left out here: {error}. Published "
-            "results are read as they are stored."
+            "What this page shows of the images themselves is left out here: "
+            f"{escape(str(error))}. Published results are read as they are stored."
         )
         return None
 
@@ -46,7 +47,7 @@ def data_finding(
     if data is None or suite is None:
         return (
             f"**{experiment.ipc} synthetic images per class** are to stand for all of "
-            f"`{experiment.dataset}`; what must *not* be recognised are images of "
+            f"{code(experiment.dataset)}; what must *not* be recognised are images of "
             f"**{len(experiment.ood)} other kind{'s' * (len(experiment.ood) != 1)}**."
         )
     unknown = sum(len(images) for images in suite.values())
@@ -71,9 +72,9 @@ def inliers(data: InlierData | None) -> None:
         {"training": data.train.images[first], "test": data.test.images[:10]},
         heads=[str(name) for name in data.classes[:10]],
         alt=f"One training image of each class of {data.name}, and the first ten test images.",
-        caption=f"`{data.name}`: {len(data.train):,} training and {len(data.test):,} test images "
-        f"of {len(data.classes)} classes, {data.channels} × {size} × {size} pixels. The heads "
-        "name the classes of the upper row.",
+        caption=f"{code(data.name)}: {len(data.train):,} training and {len(data.test):,} test "
+        f"images of {len(data.classes)} classes, {data.channels} × {size} × {size} pixels. The "
+        "heads name the classes of the upper row.",
     )
 
 
@@ -89,7 +90,7 @@ def ood_suite(experiment: Experiment, suite: Mapping[str, ImageSet] | None) -> N
     )
     near = NEAR_OOD.get(experiment.dataset, ())
     rows = [
-        [f"`{name}`", "near" if name in near else "far", f"{len(some):,}"]
+        [code(name), "near" if name in near else "far", f"{len(some):,}"]
         for name, some in suite.items()
     ]
     table(pd.DataFrame(rows, columns=["OOD set", "kind", "images"]))

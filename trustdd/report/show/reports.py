@@ -18,6 +18,7 @@ from trustdd.report.comparison import (
     signed,
     with_std,
 )
+from trustdd.report.markdown_text import code, escape
 from trustdd.report.numbers import in_words
 from trustdd.report.results import METRICS, reports, seeds_of, summary
 from trustdd.report.show.display import table
@@ -96,9 +97,10 @@ def by_set(distilled: Sequence[Run], random: Sequence[Run] = (), measure: str = 
     frames = {kind: reports(runs) for kind, runs in kinds.items()}
     frames = {kind: frame[frame["score"] == "msp"] for kind, frame in frames.items()}
     counts = frames["distilled"].groupby("ood", sort=False)[["n_in", "n_out"]].first()
-    shown = pd.DataFrame({"OOD set": [f"`{name}`" for name in counts.index]})
+    shown = pd.DataFrame({"OOD set": [code(name) for name in counts.index]})
     ratios = [
-        f"{name} {n_out:,}" for name, n_out in zip(counts.index, counts["n_out"], strict=True)
+        f"{escape(name)} {n_out:,}"
+        for name, n_out in zip(counts.index, counts["n_out"], strict=True)
     ]
     for mode in by_outliers(frames["distilled"]):
         for kind, frame in frames.items():
