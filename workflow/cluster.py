@@ -2,49 +2,42 @@
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
 import getpass
 import os
 import socket
 import subprocess
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TextIO
+
+from trustdd.store.locks import lock
 
 
-def hold(path: Path, what: str) -> TextIO:
+def hold(path: Path, what: str) -> contextlib.ExitStack:
     """Be the only process that holds a lock, until this one ends, however it ends.
 
-    The system takes the lock back from a process that is killed, also on another machine that
-    shares the folder, so that none is ever left behind.
+    A process that is killed leaves none behind, on other machines that share the folder neither,
+    see `trustdd.store.locks`.
 
     Args:
         path: the lock's file; made with its folders.
         what: is being held, for the message.
 
     Returns:
-        The open file; the lock goes with it.
+        What gives the lock back when it is closed.
 
     Raises:
         BlockingIOError: another process holds it; the message says which, and where.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # network file systems lock only what is open for writing
-    file = path.open("a+", encoding="utf-8")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.seek(0)
-        holder = file.read().strip() or "another process"
-        file.close()
-        raise BlockingIOError(f"{holder} is at {what}; wait for it, or end it") from None
-    except OSError as error:
-        print(f"{path}: cannot be locked here ({error}); start one at a time", file=sys.stderr)
-    file.truncate(0)
-    file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-    file.flush()
-    return file
+    note = path.with_name(f"{path.name}.holder")
+    with contextlib.ExitStack() as held:
+        if not held.enter_context(lock(path, wait=False)):
+            holder = note.read_text(encoding="utf-8").strip() if note.is_file() else ""
+            raise BlockingIOError(
+                f"{holder or 'another process'} is at {what}; wait for it, or end it"
+            )
+        note.write_text(f"process {os.getpid()} on {socket.gethostname()}\n", encoding="utf-8")
+        return held.pop_all()
 
 
 def comment(rule: str, wildcards: Iterable[str]) -> str:

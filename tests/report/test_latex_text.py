@@ -19,8 +19,8 @@ SAMPLE = "".join(
 )
 NAMES = (
     "café", "naïve façade", "Łódź", "Ærøskøbing", "кошка", "猫 cat", "हिन्दी", "العربية", "ąđŋ",
-    "cat 🐱‍👤", "½ ∑ € £ §", "$x_1$ & \\frac{1}{2} %#~^", "\\input{/etc/passwd}", "{", "}", "<b>", "[x]", "*",
-    "two\nlines\tand a tab", "nul\0", "a\u0301 and e\u0328",
+    "cat 🐱‍👤", "½ ∑ € £ §", "$x_1$ & \\frac{1}{2} %#~^", "\\input{/etc/passwd}", "{", "}", "<b>",
+    "[x]", "*", "two\nlines\tand a tab", "nul\0", "a\u0301 and e\u0328",
 )  # fmt: skip
 
 

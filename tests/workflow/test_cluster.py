@@ -256,17 +256,6 @@ def test_a_lock_goes_with_its_process(tmp_path: Path) -> None:
     cluster.hold(path, "profile 'quick' here").close()
 
 
-def test_without_locks_it_goes_on_and_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def flock(*_: object) -> None:
-        raise OSError(37, "No locks available")
-
-    monkeypatch.setattr(cluster.fcntl, "flock", flock)
-    cluster.hold(tmp_path / ".lock", "x").close()
-    assert "No locks available" in capsys.readouterr().err
-
-
 def test_jobs_that_outlived_their_snakemake_are_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

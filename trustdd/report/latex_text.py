@@ -65,7 +65,7 @@ def _is_boxed(character: str) -> bool:
 
 
 def _is_latin(character: str) -> bool:
-    base, *marks = unicodedata.normalize("NFD", character)
+    base, *marks = list(unicodedata.normalize("NFD", character))
     accented = "A" <= base.upper() <= "Z" and len(marks) == 1 and marks[0] in _ACCENTS
     return character in _LETTERS or ("\u00c0" <= character <= "\u017f" and accented)
 

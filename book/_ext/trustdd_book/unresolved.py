@@ -13,6 +13,8 @@ from sphinx.util import logging
 
 logger = logging.getLogger(__name__)
 ROLE = re.compile(r"\{[A-Za-z][\w:.+-]*\}`[^`]*`?")
+#: what is made from stored results and profiles shows names as they are, whatever they look like
+FROM_DATA = {"result-table", "catalogue", "echo", "finding", "frame", "picture", "provenance"}
 
 
 def warn_of_roles(app: Sphinx, doctree: nodes.document) -> None:
@@ -20,12 +22,21 @@ def warn_of_roles(app: Sphinx, doctree: nodes.document) -> None:
     for text in doctree.findall(nodes.Text):
         parent = text.parent
         code = isinstance(parent, nodes.literal | nodes.literal_block | nodes.raw | nodes.comment)
-        found = None if code else ROLE.search(text.astext())
+        found = None if code or _is_from_data(text) else ROLE.search(text.astext())
         if found:
             logger.warning(
                 "%s is shown as it was typed; in a table, a bar ends the cell", found[0],
                 location=parent,
             )  # fmt: skip
+
+
+def _is_from_data(node: nodes.Node) -> bool:
+    parent = node.parent
+    while isinstance(parent, nodes.Element):
+        if FROM_DATA & set(parent.get("classes", [])):
+            return True
+        parent = parent.parent
+    return False
 
 
 def setup(app: Sphinx) -> None:
