@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from docutils import nodes
-from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
-from trustdd_book.catalogue import source_uri
+from trustdd_book.interactive import sets_address
 from trustdd_book.results_folder import shown_profile
 from trustdd_book.tables import build_table
 
@@ -53,12 +52,9 @@ class DistilledSets(SphinxDirective):
         def inline(text: str) -> list[nodes.Node]:
             if text not in files:
                 return [nodes.Text(text)]
-            link = addnodes.download_reference(
-                "", "", nodes.literal("", text), reftarget=source_uri(self.env, files[text]),
-                refdoc=self.env.docname, refdomain="", reftype="download", refexplicit=True,
-                refwarn=False,
-            )  # fmt: skip
-            return [link]
+            top = "../" * self.env.docname.count("/")
+            address = top + sets_address(folder.parent.name, text)
+            return [nodes.reference("", "", nodes.literal("", text), refuri=address)]
 
         return [build_table(HEADS, rows, inline, [False, False, True, True, True, False])]
 

@@ -17,6 +17,7 @@ from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
+from trustdd.report.page_data.packing import script
 from trustdd_book.assets import node_module
 from trustdd_book.results_folder import shown_profile
 
@@ -44,6 +45,9 @@ class Parts:
 
 PLACES = {
     "draw": Parts(("students.js", "pixels.js", "draw.js"), ("students", "images"), TENSORFLOW),
+    "threshold": Parts(("threshold.js",), ("confidences",)),
+    "course": Parts(("course.js",), ("course",)),
+    "explorer": Parts(("explorer.js",), ("explorer", "sets")),
 }
 
 
@@ -66,7 +70,8 @@ class Interactive(SphinxDirective):
         place = interactive("", name=name, classes=["interactive"])
         self.state.nested_parse(self.content, self.content_offset, place)
         profile = shown_profile(self.env.app)
-        files = [profile.folder / "pages" / f"{piece}.js" for piece in PLACES[name].data]
+        made = [piece for piece in PLACES[name].data if piece != "sets"]
+        files = [profile.folder / "pages" / f"{piece}.js" for piece in made]
         for file in files:
             self.env.note_dependency(str(file))
         if not all(file.is_file() for file in files):
@@ -112,6 +117,7 @@ def copy_parts(app: Sphinx) -> None:
     data = shown_profile(app).folder / "pages"
     for file in sorted(data.glob("*")):
         _copy(file, out / "data" / file.name)
+    write_sets(app)
     for package in {p for parts in PLACES.values() for p in parts.packages}:
         scope, _, path = package.partition("/dist/")
         folder = node_module(Path(app.srcdir).resolve(), scope)
@@ -119,6 +125,24 @@ def copy_parts(app: Sphinx) -> None:
             logger.warning("%s is not at hand; run `npm ci`", scope)
         else:
             _copy(folder / "dist" / path, out / "vendor" / Path(package).name)
+
+
+def write_sets(app: Sphinx) -> None:
+    """Copy the distilled sets of all profiles, and write which there are for a page's script."""
+    out, results = Path(app.outdir), Path(app.srcdir, "results")
+    kept: dict[str, list[str]] = {}
+    for file in sorted(results.glob("*/distilled/*.safetensors")):
+        profile = file.parents[1].name
+        _copy(file, out / sets_address(profile, file.stem))
+        kept.setdefault(profile, []).append(file.stem)
+    data = out / "data" / "sets.js"
+    data.parent.mkdir(parents=True, exist_ok=True)
+    data.write_text(script("sets", kept), encoding="utf-8")
+
+
+def sets_address(profile: str, key: str) -> str:
+    """Where a distilled set lies below the book's top."""
+    return f"sets/{profile}/{key}.safetensors"
 
 
 def _copy(origin: Path, target: Path) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from trustdd.report.page_data import images, students
+from trustdd.report.page_data import confidences, course, explorer, images, students
 from trustdd.report.page_data.packing import script
 from trustdd.report.results import MissingArtefacts, Results
 from trustdd.settings.errors import MissingData
@@ -23,7 +23,12 @@ FOLDER = "pages"
 MAKERS: Mapping[str, Callable[[Results], Any]] = {
     "students": students.students_of,
     "images": images.images_of,
+    "confidences": confidences.confidences_of,
+    "course": course.course_of,
+    "explorer": explorer.explorer_of,
 }
+#: the explorer's rows for those who take them elsewhere
+CSV = "results.csv"
 
 
 def write_page_data(profile: str | Path | Profile) -> tuple[dict[str, Path], dict[str, str]]:
@@ -44,7 +49,10 @@ def write_page_data(profile: str | Path | Profile) -> tuple[dict[str, Path], dic
     for name, make in MAKERS.items():
         path = folder / f"{name}.js"
         try:
-            written[name] = write_text(path, script(name, make(results)))
+            value = make(results)
+            written[name] = write_text(path, script(name, value))
+            if name == "explorer":
+                written[CSV] = write_text(folder / CSV, explorer.as_csv(value))
         except (MissingArtefacts, MissingData) as error:
             path.unlink(missing_ok=True)
             left_out[name] = str(error)

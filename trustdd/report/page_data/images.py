@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING, Any
 from trustdd.report import naming
 from trustdd.report.page_data.packing import packed
 from trustdd.report.page_data.students import shown_runs
-from trustdd.report.results import NEAR_OOD, Results
+from trustdd.report.primary import NOISE, primary_of
+from trustdd.report.results import Results
 from trustdd.settings.randomness import stream
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import torch
     from torch import Tensor
 
     from trustdd.settings.experiment import Experiment
+    from trustdd.store.run import Run
 
 #: images of each set; drawn once for all, whatever students make of them
 COUNT = 24
@@ -25,10 +29,10 @@ def images_of(results: Results) -> dict[str, Any]:
     """Return images that the students of `trustdd.report.page_data.students` may be shown.
 
     Returns:
-        ``sets``, each with ``id``, ``name``, its ``kind`` (``InD``, ``near OOD``, ``far OOD`` or
-        ``outliers``) and ``images``, ``uint8 [n, c, h, w]``; of test images ``labels``; of test
-        images and OOD sets ``places``, where they stand among the stored logits. For digits
-        ``drawing`` says what brings a drawn one into the form of the others.
+        ``sets``, each with ``id``, ``name``, its ``kind`` (``InD``, ``near OOD``, ``far OOD``,
+        ``noise`` or ``outliers``) and ``images``, ``uint8 [n, c, h, w]``; of test images
+        ``labels``; of test images and OOD sets ``places``, where they stand among the stored
+        logits. For digits ``drawing`` says what brings a drawn one into the form of the others.
 
     Raises:
         MissingArtefacts: the runs are not there.
@@ -40,8 +44,8 @@ def images_of(results: Results) -> dict[str, Any]:
     runs = shown_runs(results)
     experiment = next(iter(runs.values())).experiment
     data, suite = load_inputs(experiment), load_ood_suite(experiment)
-    near = NEAR_OOD.get(experiment.dataset, ())
-    places = _places("in", len(data.test))
+    kinds = kinds_of(list(runs.values()))
+    places = places_of("in", len(data.test))
     assert data.test.labels is not None
     sets = [{
         "id": "in", "name": "test images", "kind": "InD", "places": places.tolist(),
@@ -49,10 +53,10 @@ def images_of(results: Results) -> dict[str, Any]:
         "images": packed(data.test.images[places].numpy(), "uint8"),
     }]  # fmt: skip
     for name, images in suite.items():
-        places = _places(name, len(images))
+        places = places_of(name, len(images))
         sets.append({
             "id": name, "name": naming.ood_name(name),
-            "kind": "near OOD" if name in near else "far OOD", "places": places.tolist(),
+            "kind": kinds.get(name, "far OOD"), "places": places.tolist(),
             "images": packed(images.images[places].numpy(), "uint8"),
         })  # fmt: skip
     sets += [
@@ -65,11 +69,18 @@ def images_of(results: Results) -> dict[str, Any]:
     return {"sets": sets, **(drawing if experiment.dataset == "digits" else {})}
 
 
-def _places(name: str, size: int) -> Tensor:
-    """Which images of a set are shown, sorted."""
+def kinds_of(runs: Sequence[Run]) -> dict[str, str]:
+    """What each set is to runs of one setting: ``InD``, ``near OOD``, ``far OOD`` or ``noise``."""
+    primary = primary_of(runs)
+    kinds = dict.fromkeys(primary.near, "near OOD") | dict.fromkeys(primary.far, "far OOD")
+    return {"in": "InD", **dict.fromkeys(NOISE, "noise"), **kinds}
+
+
+def places_of(name: str, size: int, count: int = COUNT) -> Tensor:
+    """Which images of a set are shown, ``int64 [≤ count]``, sorted; drawn whatever students say."""
     import torch
 
-    return torch.randperm(size, generator=_generator(name))[:COUNT].sort().values
+    return torch.randperm(size, generator=_generator(name))[:count].sort().values
 
 
 def _generator(name: str) -> torch.Generator:
