@@ -13,8 +13,6 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check --no-input
 BOOK = _build/html/index.html
 SNAKEMAKE = $(BIN)/python -m snakemake --snakefile workflow/Snakefile --cores $(CORES) --nolock \
 	--config profile=$(PROFILE)
-# Two graphs at once would write the same files; a killed one leaves no lock behind.
-ONE_AT_A_TIME = $(if $(shell command -v flock),flock --nonblock --conflict-exit-code 75 _build/.lock,)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup book test check format figures bundle pdf bench lock clean
@@ -50,9 +48,7 @@ setup: $(ENVIRONMENT) node_modules/.package-lock.json ## .venv and the pages' sc
 # ---- the two commands ------------------------------------------------------------------------
 
 book: setup ## the book of PROFILE at _build/html/index.html
-	@mkdir -p _build
-	@$(ONE_AT_A_TIME) $(SNAKEMAKE) || { status=$$?; \
-		[ $$status -ne 75 ] || echo "another 'make' is building here; wait for it" >&2; exit $$status; }
+	@$(SNAKEMAKE)
 	@echo
 	@echo "The book ($(PROFILE)): file://$(CURDIR)/$(BOOK)"
 
