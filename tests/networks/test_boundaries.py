@@ -107,7 +107,7 @@ PASSES: dict[str, tuple[tuple[str, ...], Callable[[Call], Any]]] = {
 WAYS = [(16, torch.float32), (24, torch.float32), (16, torch.float64)]
 
 
-def reshaped(tensor: Tensor, draw: random.Random) -> Tensor:
+def reshaped(tensor: Tensor, draw: random.Random, what: str = "") -> Tensor:
     """The same numbers, or some of them, in a random other shape."""
     shape = list(tensor.shape)
     kind = draw.choice(["grow", "shrink", "nothing", "less", "more", "turn"])
@@ -126,7 +126,7 @@ def reshaped(tensor: Tensor, draw: random.Random) -> Tensor:
     return torch.randn(shape).to(tensor.dtype)
 
 
-def of_other_kind(tensor: Tensor, draw: random.Random) -> Any:
+def of_other_kind(tensor: Tensor, draw: random.Random, what: str) -> Any:
     """The same tensor of another dtype, device, layout or type."""
     others = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.bool]
     return draw.choice([
@@ -136,6 +136,7 @@ def of_other_kind(tensor: Tensor, draw: random.Random) -> Any:
         lambda: tensor.to(torch.complex64),
         lambda: tensor.numpy(),
         lambda: tensor.tolist(),
+        lambda: "None" if what == "direction" else None,
     ])()  # fmt: skip
 
 
@@ -153,12 +154,12 @@ def spoilt(call: Call, what: str, draw: random.Random) -> Call:
         ]
         return replace(call, images=draw.choice(others))
     if isinstance(given, Tensor):
-        return replace(call, **{what: change(given, draw)})
+        return replace(call, **{what: change(given, draw, what)})
     if draw.random() < 0.2:
         return replace(call, **{what: draw.choice([given[:-1], [*given, given[0]], [], None, 3])})
     place = draw.randrange(len(given))
     return replace(
-        call, **{what: [*given[:place], change(given[place], draw), *given[place + 1 :]]}
+        call, **{what: [*given[:place], change(given[place], draw, what), *given[place + 1 :]]}
     )
 
 

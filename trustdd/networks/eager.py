@@ -98,7 +98,8 @@ class EagerPasses:
         Raises:
             ValueError: see `Sizes.check`; or several groups of several networks.
         """
-        self._check_trace(parameters, trace, groups)
+        self.sizes.check_parameters(parameters)
+        self.sizes.check_groups(len(trace.logits), groups)
         self.sizes.check_loss(loss, len(trace.logits), parameters[0])
         trace.loss = loss
         by_logits = trace.by_logits = (trace.logits.softmax(-1) - loss.targets) * loss.weights
@@ -205,7 +206,8 @@ class EagerPasses:
                 part of several groups.
         """
         self.check_differentiable()
-        self._check_trace(parameters, trace, groups)
+        self.sizes.check_parameters(parameters)
+        self.sizes.check_groups(len(trace.logits), groups)
         if gradients and groups > 1:
             raise BadInput(f"the parameters' part of {groups} groups; expected one group")
         lead = () if groups == 1 else (groups,)
@@ -226,16 +228,6 @@ class EagerPasses:
             raise BadInput(
                 f"derivatives along a direction of {self.sizes.networks} networks at once; "
                 "expected passes of one"
-            )
-
-    def _check_trace(self, parameters: Sequence[Tensor], trace: Trace, groups: int) -> None:
-        self.sizes.check(parameters)
-        count = len(trace.logits)
-        if groups < 1 or count % groups:
-            raise BadInput(f"{count} images; expected a positive multiple of {groups} groups")
-        if groups > 1 and self.sizes.networks > 1:
-            raise BadInput(
-                f"{groups} groups of {self.sizes.networks} networks at once; expected one group"
             )
 
 

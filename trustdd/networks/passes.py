@@ -76,14 +76,14 @@ class Passes(EagerPasses):
         Raises:
             ValueError: see `Sizes.check`.
         """
+        self.sizes.check_with_loss(parameters, images, loss)
         compiled = self.compiled(parameters, images)
         if compiled is not None:
-            outputs = compiled(parameters, images, loss)
+            outputs = compiled.run(parameters, images, loss)
             if norms:
                 return outputs.logits, outputs.gradients
             nothing = images.new_empty(0)
             return outputs.logits, [g if g.ndim > 1 else nothing for g in outputs.gradients]
-        self.sizes.check(parameters, images, loss)
         size = self.piece(parameters, images)
         logits: list[Tensor] = []
         total: list[Tensor] = []
@@ -100,9 +100,7 @@ class Passes(EagerPasses):
     def compiled(self, parameters: Sequence[Tensor], images: Tensor) -> NativeConvNet | None:
         """The compiled passes, where there are any for this architecture and these tensors."""
         sizes, low = self.sizes, self.dtype is not None
-        if sizes.networks > 1 or not isinstance(parameters, Sequence):
-            return None
-        if not NativeConvNet.readable([*parameters, images]):
+        if sizes.networks > 1 or not NativeConvNet.readable([*parameters, images]):
             return None
         usable = NativeConvNet.usable(sizes.width, sizes.depth, low)
         return NativeConvNet(sizes, low) if usable else None
@@ -113,11 +111,11 @@ class Passes(EagerPasses):
         Raises:
             ValueError: see `Sizes.check`.
         """
+        self.sizes.check(parameters, images)
         compiled = self.compiled(parameters, images)
         if compiled is not None:
-            found = compiled(parameters, images)
+            found = compiled.run(parameters, images)
             return found.logits, found.features
-        self.sizes.check(parameters, images)
         pieces = images.split(self.piece(parameters, images))
         traces = [self.forward(parameters, piece) for piece in pieces]
         return torch.cat([t.logits for t in traces]), torch.cat([t.features for t in traces])
@@ -148,11 +146,12 @@ class Passes(EagerPasses):
                 derivatives along a direction.
         """
         self.check_differentiable()
+        self.sizes.check_with_loss(parameters, images, loss)
+        self.sizes.check_direction(direction, (), parameters[0])
         compiled = self.compiled(parameters, images)
         if compiled is not None:
-            found = compiled(parameters, images, loss, direction, by_parameters)
+            found = compiled.run(parameters, images, loss, direction, by_parameters)
             return found.gradients, found.by_images, found.by_parameters
-        self.sizes.check(parameters, images, loss, direction)
         size = self.piece(parameters, images)
         by_images: list[Tensor] = []
         total: list[Tensor] = []
@@ -200,7 +199,7 @@ class Passes(EagerPasses):
             ValueError: images that cannot be split into the groups; otherwise as for `products`.
         """
         self.check_differentiable()
-        self.sizes.check(parameters, images, loss, groups=groups)
+        self.sizes.check_with_loss(parameters, images, loss, groups)
         if self.compiled(parameters, images) is not None:
             return self._of_groups_compiled(parameters, images, loss, groups, norms)
         trace = self.forward(parameters, images)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -87,44 +87,52 @@ class Sizes:
         """Number of blocks."""
         return len(self.paddings)
 
-    def check(
-        self,
-        parameters: Sequence[Tensor],
-        images: Tensor | None = None,
-        loss: SoftTargets | None = None,
-        direction: Sequence[Tensor | None] | None = None,
-        groups: int = 1,
-    ) -> None:
+    def check(self, parameters: Sequence[Tensor], images: Tensor) -> None:
         """Refuse what does not belong to these sizes, or not together; no value is read.
 
         Args:
-            parameters: one tensor a parameter; the rest is of their kind, where they are.
-            images: ``[n, networks · channels, image, image]``, n ≥ 1.
-            loss: of their logits: targets ``[n, k]`` or ``[n, networks, k]``, weights likewise.
-            direction: one tensor a parameter or ``None``.
+            parameters: one tensor a parameter.
+            images: ``[n, networks · channels, image, image]``, n ≥ 1, of the parameters' kind.
+
+        Raises:
+            ValueError: another number, shape, dtype, device or layout, or no image.
+        """
+        self.check_parameters(parameters)
+        check_images(images, self.networks * self.channels, self.image, parameters[0])
+
+    def check_with_loss(
+        self, parameters: Sequence[Tensor], images: Tensor, loss: SoftTargets, groups: int = 1
+    ) -> None:
+        """The same, and a loss of the images' logits.
+
+        Args:
+            parameters: as for `check`.
+            images: likewise.
+            loss: targets ``[n, k]`` or ``[n, networks, k]``, and weights likewise.
             groups: equal parts that the images consist of.
 
         Raises:
-            ValueError: another shape, dtype, device or layout, no image, or images that cannot be
-                split into the groups.
+            ValueError: as for `check`; or images that cannot be split into the groups.
         """
+        self.check(parameters, images)
+        self.check_groups(len(images), groups)
+        self.check_loss(loss, len(images), parameters[0])
+
+    def check_parameters(self, parameters: Sequence[Tensor]) -> None:
+        """Refuse what is no list of this network's parameters, all of one kind."""
         check_list("parameters", parameters, self.shapes)
         like = parameters[0]
-        if isinstance(like, Tensor) and like.dtype not in KINDS:
-            kind = str(like.dtype).removeprefix("torch.")
+        if not isinstance(like, Tensor) or like.dtype not in KINDS:
+            kind = str(getattr(like, "dtype", type(like).__name__)).removeprefix("torch.")
             raise BadInput(f"parameters of {kind}; expected float32 or float64")
-        for i, (parameter, shape) in enumerate(zip(parameters, self.shapes, strict=True)):
-            check_tensor(f"parameter {i}", parameter, shape, like)
-        if images is not None:
-            check_images(images, self.networks * self.channels, self.image, like)
-            if groups < 1 or len(images) % groups:
-                raise BadInput(
-                    f"{len(images)} images; expected a positive multiple of {groups} groups"
-                )
-            if loss is not None:
-                self.check_loss(loss, len(images), like)
-        if direction is not None:
-            self.check_direction(direction, (), like)
+        _check_each("parameter", parameters, self.shapes, like)
+
+    def check_groups(self, count: int, groups: int) -> None:
+        """Refuse groups that `count` images cannot be split into, or of several networks."""
+        if groups < 1 or count % groups:
+            raise BadInput(f"{count} images; expected a positive multiple of {groups} groups")
+        if groups > 1 and self.networks > 1:
+            raise BadInput(f"{groups} groups of {self.networks} networks at once; expected 1 group")
 
     def check_loss(self, loss: SoftTargets, count: int, like: Tensor) -> None:
         """Refuse a loss that is not one of `count` images' logits, of the kind of `like`."""
@@ -140,9 +148,8 @@ class Sizes:
     ) -> None:
         """Refuse a direction whose tensors are not the parameters' with `lead` before them."""
         check_list("tensors of a direction", direction, self.shapes)
-        for i, (along, shape) in enumerate(zip(direction, self.shapes, strict=True)):
-            if along is not None:
-                check_tensor(f"direction {i}", along, (*lead, *shape), like)
+        shapes = [(*lead, *shape) for shape in self.shapes] if lead else self.shapes
+        _check_each("direction", direction, shapes, like, optional=True)
 
 
 def check_images(images: Tensor, channels: int, size: int, like: Tensor) -> None:
@@ -194,6 +201,22 @@ def check_tensor(name: str, tensor: Tensor, shape: Sequence[int | str], like: Te
         raise BadInput(f"{name} of {kinds[0]}; expected {kinds[1]}, as the parameters are")
     if tensor.device != like.device:
         raise BadInput(f"{name} on {tensor.device}; expected {like.device}, as the parameters are")
+
+
+def _check_each(
+    name: str, tensors: Sequence[Any], shapes: Sequence[Shape], like: Tensor, optional: bool = False
+) -> None:
+    """`check_tensor` of a list; of a direction, ``None`` is no movement."""
+    dtype, device, dense = like.dtype, like.device, torch.strided
+    for i, (t, shape) in enumerate(zip(tensors, shapes, strict=True)):
+        # a small network's pass takes some hundred microseconds, and this comes before each
+        if (
+            isinstance(t, Tensor) and t.shape == shape
+            and t.dtype is dtype and t.device == device and t.layout is dense
+        ):  # fmt: skip
+            continue
+        if t is not None or not optional:
+            check_tensor(f"{name} {i}", t, shape, like)
 
 
 def _fits(given: Sequence[int], shape: Sequence[int | str]) -> bool:

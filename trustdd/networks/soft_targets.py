@@ -111,9 +111,8 @@ def _distributions(labels: Tensor, classes: int) -> Tensor:
         return labels
     if labels.dtype != torch.int64 or len(shape) not in (1, 2):
         raise BadInput(f"labels of {kind} and shape {shape}; expected int64 [n]")
-    # elsewhere, to look would be to wait
-    if labels.device.type == "cpu" and labels.numel():
-        least, largest = (int(v) for v in torch.aminmax(labels))
-        if least < 0 or largest >= classes:
-            raise BadInput(f"labels from {least} to {largest}; expected 0 to {classes - 1}")
-    return F.one_hot(labels, classes)
+    try:
+        return F.one_hot(labels, classes)
+    except RuntimeError as error:
+        least, largest = int(labels.min()), int(labels.max())
+        raise BadInput(f"labels from {least} to {largest}; expected 0 to {classes - 1}") from error

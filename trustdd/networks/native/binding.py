@@ -115,9 +115,7 @@ class NativeConvNet:
     def readable(tensors: Sequence[Tensor]) -> bool:
         """Tell whether tensors are of the kind that is read: plain float32 in this memory."""
         return all(
-            type(t) in (Tensor, nn.Parameter)
-            and t.dtype == torch.float32
-            and t.device.type == "cpu"
+            type(t) in (Tensor, nn.Parameter) and t.is_cpu and t.dtype is torch.float32
             for t in tensors
         )
 
@@ -139,13 +137,29 @@ class NativeConvNet:
             by_parameters: whether the parameters' derivatives along it are wanted.
 
         Raises:
-            ValueError: see `Sizes.check`; or a direction without a loss, or in bfloat16.
+            ValueError: see `Sizes.check_with_loss`; or a direction without a loss, or in bfloat16.
         """
+        if loss is None:
+            self.sizes.check(parameters, images)
+        else:
+            self.sizes.check_with_loss(parameters, images, loss)
+        if direction is not None:
+            self.sizes.check_direction(direction, (), parameters[0])
+        return self.run(parameters, images, loss, direction, by_parameters)
+
+    def run(
+        self,
+        parameters: Sequence[Tensor],
+        images: Tensor,
+        loss: SoftTargets | None = None,
+        direction: Sequence[Tensor | None] | None = None,
+        by_parameters: bool = True,
+    ) -> Outputs:
+        """The same, of what was held against the sizes already."""
         if direction is not None and (loss is None or self.plan.bf16):
             raise BadInput("a direction without a loss or in bf16; expected a loss, in float32")
-        self.sizes.check(parameters, images, loss, direction)
         given = [*parameters, images, *([] if loss is None else [loss.targets, loss.weights])]
-        if not self.readable(given):
+        if not self.readable([*given, *(d for d in direction or () if d is not None)]):
             raise BadInput("tensors of another kind; expected plain float32 tensors on the cpu")
         read = [_plain(p) for p in parameters]
         moved: list[Tensor] = []
@@ -153,9 +167,9 @@ class NativeConvNet:
             pairs = zip(direction, read, strict=True)
             moved = [torch.zeros_like(p) if d is None else _plain(d) for d, p in pairs]
         of_loss = [] if loss is None else [_plain(loss.targets), _plain(loss.weights)]
-        return self._run(read, _plain(images), of_loss, moved, by_parameters and bool(moved))
+        return self._called(read, _plain(images), of_loss, moved, by_parameters and bool(moved))
 
-    def _run(
+    def _called(
         self,
         parameters: list[Tensor],
         images: Tensor,
@@ -163,7 +177,7 @@ class NativeConvNet:
         direction: list[Tensor],
         by_parameters: bool,
     ) -> Outputs:
-        """The same of tensors that lie as they are read."""
+        """The same, of tensors that lie as they are read."""
         count = len(images)
         found = Outputs(
             logits=images.new_empty(count, self.sizes.classes),
@@ -219,6 +233,8 @@ def counted() -> Iterator[dict[str, float]]:
 
 def _plain(tensor: Tensor) -> Tensor:
     """The same numbers, behind each other as they are read."""
+    if tensor.is_contiguous() and not tensor.is_neg():
+        return tensor
     return tensor.detach().resolve_neg().contiguous()
 
 
