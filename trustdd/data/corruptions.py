@@ -236,6 +236,7 @@ def _partners(images: Tensor, generator: Generator | None) -> Tensor:
 
 
 @lru_cache(maxsize=32)
+@torch.inference_mode(False)
 def _tiling(size: int) -> Tensor:
     """One side's box resize to ``int(0.2 · size)`` and back: ``float64 [size, size]``."""
     tiles = max(1, int(size * MOSAIC_SHARE))

@@ -97,6 +97,7 @@ def digits(image_size: int = 16) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, T
 
 
 @functools.cache
+@torch.inference_mode(False)
 def _digits(image_size: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     # read as it lies: importing scikit-learn for it would cost every process a second
     rows = np.loadtxt(shipped_file("sklearn", "datasets/data/digits.csv.gz"), delimiter=",")
@@ -150,6 +151,7 @@ def embedded_images(
 
 
 @functools.lru_cache(maxsize=16)
+@torch.inference_mode(False)
 def _embedded(name: str, image_size: int, channels: int, left_out: tuple[str, ...]) -> Tensor:
     if name in PICTURES:
         count = POOL_SIZE if name == "photo_pool" else SET_SIZE

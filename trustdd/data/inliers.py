@@ -275,6 +275,7 @@ def _statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 
 @functools.lru_cache(maxsize=64)
+@torch.inference_mode(False)  # it may be asked for inside first, and outside later
 def _per_channel(values: tuple[float, ...], device: torch.device) -> Tensor:
     """``[c, 1, 1]`` on a device, made once, so that no batch waits for a copy."""
     return torch.tensor(values, dtype=torch.float32, device=device).view(-1, 1, 1)

@@ -98,6 +98,7 @@ def whitened_data(data: InlierData) -> WhitenedData:
     return WhitenedData(data.name, data.train, data.test, data.mean, data.std, _whitening(data))
 
 
+@torch.inference_mode(False)
 def _whitening(data: InlierData) -> Whitening:
     images = data.train.images
     digest = hashlib.blake2b(digest_size=10)
@@ -110,5 +111,6 @@ def _whitening(data: InlierData) -> Whitening:
 
 
 @functools.lru_cache(maxsize=4)
+@torch.inference_mode(False)
 def _on(whitening: Whitening, device: str) -> Whitening:
     return whitening.to(torch.device(device))
