@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import resource
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -10,7 +16,6 @@ from torch.nn.functional import cross_entropy
 from trustdd.networks.architectures import build
 from trustdd.networks.convnet import ConvNet
 from trustdd.networks.losses import training_loss
-from trustdd.networks.memory import keep_freed_memory
 from trustdd.networks.passes import Passes, SoftTargets
 
 
@@ -195,9 +200,33 @@ def test_only_a_convnet_is_written_out() -> None:
     assert not Passes.supports(nn.Linear(2, 2))
 
 
-def test_freed_memory_is_kept_where_the_c_library_can() -> None:
-    assert keep_freed_memory() in (True, False)
-    assert keep_freed_memory() is keep_freed_memory()
+@pytest.mark.parametrize("kept", [False, True])
+def test_freed_memory_is_kept_where_the_c_library_can(kept: bool) -> None:
+    """Pages that are given back when a tensor is freed are faults when they are used anew."""
+    glibc = sys.platform.startswith("linux") and platform.libc_ver()[0] == "glibc"
+    script = f"""
+import resource, torch
+from trustdd.networks.memory import keep_freed_memory
+told = [keep_freed_memory(), keep_freed_memory()] if {kept} else [False]
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    torch.ones(2**18)
+begun = faults()
+for _ in range(100):
+    torch.ones(2**18)
+print(*told, faults() - begun)
+"""
+    # what glibc does by itself depends on what lies where; this has it give back each large block
+    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
+    finished = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+    )
+    *told, faults = finished.stdout.split()
+    assert set(told) == {str(glibc and kept)}
+    if glibc:
+        pages = 100 * 2**20 // resource.getpagesize()
+        assert (int(faults) < pages / 4) == kept
 
 
 def test_a_batch_in_pieces_is_the_whole_batch(monkeypatch: pytest.MonkeyPatch) -> None:
