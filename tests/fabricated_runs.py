@@ -28,9 +28,10 @@ from trustdd.store.expert_store import (
     read_manifest,
     record_expert,
 )
-from trustdd.store.files import write_tensors
 from trustdd.store.profiles import Profile, load_profile
+from trustdd.store.records import write_record
 from trustdd.store.run import Run
+from trustdd.store.tensors import write_tensors
 from trustdd.students.detection import Evaluation, report, sample_place
 
 #: how far the true class stands out in a student's logits, by where its images come from
@@ -108,7 +109,7 @@ def fabricate_run(experiment: Experiment, run: Run) -> Run:
         manifest = folder.manifest()
         for stage in manifest.values():
             stage |= {"date": "2024-02-29", "commit": "0123456789ab"}
-        (folder.directory / "manifest.json").write_text(json.dumps(manifest))
+        write_record(folder.directory / "manifest.json", manifest)
     return run
 
 
@@ -159,7 +160,7 @@ def fabricate_experts(experiment: Experiment, folder: Path, epochs: int = 4) -> 
         record_expert(path, 1.5, "cpu", "source")
     # a fixed past, as in a run's manifest
     manifest = {**read_manifest(directory), "date": "2024-02-29", "commit": "0123456789ab"}
-    (directory / "manifest.json").write_text(json.dumps(manifest))
+    write_record(directory / "manifest.json", manifest)
     return directory
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from trustdd.pipeline.completion import stage_source
 from trustdd.settings.experiment import Experiment
 from trustdd.store.expert_store import experts_source, read_manifest
-from trustdd.store.files import write_json
+from trustdd.store.records import write_record
 from trustdd.store.run import MANIFEST, Run
 
 
@@ -29,7 +29,7 @@ def restamp(directory: Path) -> int:
         other = [stage for stage in manifest if manifest[stage].get("source") != now[stage]]
         if other:
             new = {stage: {**entry, "source": now[stage]} for stage, entry in manifest.items()}
-            write_json(folder.directory / MANIFEST, new)
+            write_record(folder.directory / MANIFEST, new)
         renewed += len(other)
     return renewed
 
@@ -41,7 +41,7 @@ def restamp_experts(directory: Path) -> int:
     before = manifest.get("sources", {})
     after = dict.fromkeys(manifest.get("files", {}), now)
     if before != after:
-        write_json(directory / MANIFEST, {**manifest, "sources": after})
+        write_record(directory / MANIFEST, {**manifest, "sources": after})
     return sum(before.get(name) != now for name in after)
 
 

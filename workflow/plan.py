@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import yaml
@@ -19,6 +19,7 @@ from trustdd.settings.experiment import OUTLIERS, Experiment
 from trustdd.store.expert_store import experts_key
 from trustdd.store.files import results_root
 from trustdd.store.profiles import Profile
+from trustdd.store.records import Damaged
 from trustdd.store.run import Run
 from trustdd.store.source_hash import defining_module, module_closure, source_hash
 from trustdd.store.stages import FURTHER_STAGES
@@ -114,11 +115,19 @@ def stage_params(stage: str, runs: Sequence[Run], published: frozenset[Path]) ->
     settings = [json.dumps(run.experiment.to_dict(), sort_keys=True) for run in runs]
     sources = {
         "published"
-        if taken_as_it_is(run, stage, published)
+        if holds_of(run, lambda r: taken_as_it_is(r, stage, published))
         else stage_source(stage, run.experiment)
         for run in runs
     }
     return settings + sorted(sources)
+
+
+def holds_of(run: Run, question: Callable[[Run], bool]) -> bool:
+    """Ask something of a run; of one whose record is damaged nothing holds."""
+    try:
+        return question(run)
+    except Damaged:
+        return False
 
 
 def drop_stamps(profile: Profile, folder: Path, jobs: Settings, stage: str) -> None:
@@ -132,7 +141,7 @@ def drop_stamps(profile: Profile, folder: Path, jobs: Settings, stage: str) -> N
     """
     for name, experiments in jobs.items():
         runs = [Run.of(e, profile.name) for e in experiments]
-        if all(run.finished(stage) for run in runs):
+        if all(holds_of(run, lambda r: r.finished(stage)) for run in runs):
             continue
         for stamp in (folder / f"{name}.{stage}.json", folder / f"{name}.json"):
             stamp.unlink(missing_ok=True)

@@ -250,28 +250,39 @@ def test_verify_names_what_is_damaged(project: Path, capsys: pytest.CaptureFixtu
     run.record("distill", ["curves.csv"], 1.0)
     run.part("evaluate").write_frame("report.csv", pd.DataFrame({"auroc": [0.5]}))
     run.record("evaluate", ["report.csv"], 1.0)
-    figure = project / "results" / "quick" / "figures" / "fig02.json"
-    figure.parent.mkdir()
-    figure.with_suffix(".svg").write_text("<svg/>")
-    digest = "0" * 64
-    figure.write_text(json.dumps({"files": {"fig02.svg": digest, "fig02.pdf": digest}}))
     from trustdd.store.files import sha256
+    from trustdd.store.records import write_record
 
-    good = {"files": {"fig02.svg": sha256(figure.with_suffix(".svg"))}}
-    figure.with_name("fig03.json").write_text(json.dumps(good))
+    figures = project / "results" / "quick" / "figures"
+    figures.mkdir()
+    for name in ("fig02.svg", "fig03.svg"):
+        (figures / name).write_text("<svg/>")
+    again = {"command": "trustdd figure fig02 --profile quick"}
+    bad = {"files": {"fig02.svg": "0" * 64, "fig02.pdf": "0" * 64}, **again}
+    write_record(figures / "fig02.json", bad)
+    write_record(figures / "fig03.json", {"files": {"fig03.svg": sha256(figures / "fig03.svg")}})
     status, out, err = call(capsys, "verify", "--profile", "quick")
     assert status == 1
-    assert out == "5 files checked, 2 damaged or missing\n"
-    assert "fig02.svg: changed" in err
+    # of the run two manifests, a report, curves and its settings; of the figures two records
+    assert out == "10 files checked, 2 damaged, missing or in no record\n"
+    assert "fig02.svg: changed since it was recorded; make it again with: trustdd figure" in err
     assert "fig02.pdf: missing" in err
-    figure.unlink()
+    for path in figures.glob("fig02.*"):
+        path.unlink()
     assert call(capsys, "verify")[0] == 0
-    run.path("report.csv").write_text("auroc\n0.9\n")
+    report = run.path("report.csv")
+    report.write_text("auroc\n0.9\n")
     run.path("curves.csv").unlink()
+    (project / "results" / "quick" / "notes.txt").write_text("mine")
     status, _, err = call(capsys, "verify")
     assert status == 1
-    assert "report.csv: changed" in err
+    key = run.experiment.key
+    assert (
+        f"report.csv: changed since it was recorded; make it again with: trustdd stage "
+        f"evaluate {key} --profile quick" in err
+    )
     assert "curves.csv: missing" in err
+    assert "notes.txt: in no record" in err
 
 
 def test_a_figure_of_missing_runs_names_the_command_that_makes_them(

@@ -16,7 +16,7 @@ from trustdd.data.feeding import as_fed
 from trustdd.data.initial_set import initial_set
 from trustdd.data.inputs import input_statistics, load_inputs
 from trustdd.settings.experiment import Experiment
-from trustdd.store.files import write_tensors
+from trustdd.store.tensors import write_tensors
 from trustdd.students.detection import detect
 from trustdd.students.training import train_student
 
@@ -144,7 +144,7 @@ def test_what_a_file_lacks_is_named(tmp_path: Path) -> None:
 
 
 def _parts(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    from trustdd.store.files import read_tensors
+    from trustdd.store.tensors import read_tensors
 
     return read_tensors(path)
 

@@ -10,7 +10,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -31,8 +33,9 @@ from trustdd.store.expert_store import (
     experts_directory,
     experts_key,
 )
-from trustdd.store.files import read_tensors, write_tensors
 from trustdd.store.locks import lock
+from trustdd.store.tensors import read_tensors, write_sealed_tensors
+from trustdd.store.verification import verify
 from trustdd.students.training import build_network
 
 TINY = Experiment(
@@ -147,15 +150,19 @@ def test_interrupted_experts_end_in_the_same_bytes(
 ) -> None:
     written = 0
 
-    def write_and_stop(path: Path, *rest: object) -> Path:
-        nonlocal written
-        write_tensors(path, *rest)  # type: ignore[arg-type]
-        written += 1
-        if written in (2, 5):
-            raise KeyboardInterrupt
-        return path
+    def stopping(write: Callable[..., Path]) -> Callable[..., Path]:
+        def write_and_stop(*what: Any) -> Path:
+            nonlocal written
+            path = write(*what)
+            written += 1
+            if written in (2, 5):
+                raise KeyboardInterrupt
+            return path
 
-    monkeypatch.setattr(experts, "write_tensors", write_and_stop)
+        return write_and_stop
+
+    for name in ("write_tensors", "write_sealed_tensors"):
+        monkeypatch.setattr(experts, name, stopping(getattr(experts, name)))
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
             train_experts(TINY, tmp_path, progress=False)
@@ -192,7 +199,7 @@ def test_more_epochs_and_more_experts_add_to_what_is_stored(
     assert Experts(tmp_path)[0].epochs == 1
     grown = train_experts(TINY, tmp_path, progress=False)
     assert file_bytes(grown) == file_bytes(trained)
-    assert grown.verify() == []
+    assert verify(grown.directory).complaints == []
     # longer ones, stored by whoever needed them, serve as they are
     longer = train_experts(TINY, tmp_path / "longer", progress=False, epochs=EPOCHS + 1)
     lengths = [e.epochs for e in train_experts(TINY, longer.directory, progress=False)]
@@ -213,7 +220,7 @@ def test_experts_that_other_source_trained_are_trained_anew(
     def changed() -> list[bool]:
         again = train_experts(TINY, folder, progress=False)
         assert file_bytes(again) == file_bytes(trained)
-        assert again.verify() == []
+        assert verify(again.directory).complaints == []
         now = [expert.path.stat().st_mtime_ns for expert in again]
         found = [a != b for a, b in zip(times, now, strict=True)]
         times[:] = now
@@ -225,7 +232,8 @@ def test_experts_that_other_source_trained_are_trained_anew(
     # half of one is trained by yet other source: it is not gone on from
     monkeypatch.setattr(experts, "experts_source", lambda _: "yet another")
     half = {k: t[:2] for k, t in read_tensors(expert_path(folder, 0))[0].items()}
-    write_tensors(folder / ".expert-000.partial.safetensors", half, {"source": "another"})
+    partial = folder / ".expert-000.partial.safetensors"
+    write_sealed_tensors(partial, half, {"source": "another", "seconds": "1.0"})
     assert changed() == [True, True]
     # what is published is taken as it is, and nothing is added to it
     for words in (["init", "--quiet"], ["add", "--force", "manifest.json"]):
@@ -316,8 +324,9 @@ def test_clear_errors(trained: Experts, tmp_path: Path) -> None:
 def test_changed_bytes_are_found(tmp_path: Path) -> None:
     found = train_experts(TINY.but(experts=1), tmp_path, progress=False, epochs=1)
     assert found.manifest()["settings"]["seed"] == 3
-    assert found.verify() == []
+    assert verify(found.directory).complaints == []
     content = bytearray(found[0].path.read_bytes())
     content[-1] ^= 1
     found[0].path.write_bytes(bytes(content))
-    assert found.verify() == [f"{found[0].path}: changed since it was trained"]
+    (complaint,) = verify(found.directory).complaints
+    assert complaint.startswith(f"{found[0].path}: changed since it was recorded")

@@ -267,7 +267,7 @@ def test_experts_count_as_trained_when_all_are_as_long_as_they_are_read(
         experts_source,
         record_expert,
     )  # fmt: skip
-    from trustdd.store.files import write_tensors
+    from trustdd.store.tensors import write_tensors
 
     monkeypatch.setenv("TRUSTDD_RESULTS", str(tmp_path))
     profile = load_profile("smoke")

@@ -19,8 +19,10 @@ from trustdd.pipeline.work import load_student
 from trustdd.report.results import per_run, student_reports, student_spread, summary
 from trustdd.settings.errors import BadInput, Explained
 from trustdd.settings.experiment import Experiment
-from trustdd.store.files import read_tensors, sha256, write_json, write_tensors
+from trustdd.store.files import sha256
+from trustdd.store.records import write_record
 from trustdd.store.run import Run
+from trustdd.store.tensors import read_sealed_tensors, write_sealed_tensors
 
 SMALL = Experiment(
     outliers="poe", ipc=1, selection="random", outlier_selection="random", width=8, depth=1,
@@ -116,7 +118,7 @@ def test_a_run_records_the_data_it_saw_and_is_tested_on_no_other(root: Path) -> 
 
     manifest = first.manifest()
     manifest["distill"]["data"]["train"] = seen[1]["train"]
-    write_json(first.path("manifest.json"), manifest)
+    write_record(first.path("manifest.json"), manifest)
     with pytest.raises(BadInput, match="the images of 'pets' are other ones than it was distilled"):
         complete(asked.but(ood=("uniform",)), "trial", progress=False)
 
@@ -139,10 +141,11 @@ def test_a_checkpoint_of_other_data_is_not_gone_on_from(
         patch.setattr(GradientMatching, "step", once)
         bring_up_to_date(run, "distill", progress=False)
     path = run.path(loop.CHECKPOINT)
-    tensors, metadata = read_tensors(path)
+    tensors, metadata = read_sealed_tensors(path)
     assert set(json.loads(metadata["data"])) == {"train"}
     tensors["images"] = tensors["images"] + 1
-    write_tensors(path, tensors, {"data": json.dumps({"train": "another"})})
-    with pytest.warns(UserWarning, match="the checkpoint is of other data than is here now"):
+    write_sealed_tensors(path, tensors, {"data": json.dumps({"train": "another"})})
+    with pytest.warns(UserWarning, match="of other data than is here now; it is kept as"):
         bring_up_to_date(run, "distill", progress=False)
+    assert run.path("checkpoint.damaged").is_file()
     assert run.manifest()["distill"]["files"] == whole.manifest()["distill"]["files"]

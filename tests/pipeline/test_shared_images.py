@@ -8,7 +8,7 @@ import pytest
 
 from trustdd.pipeline.completion import bring_up_to_date
 from trustdd.settings.experiment import Experiment
-from trustdd.store.files import write_json
+from trustdd.store.records import write_record
 from trustdd.store.run import Run
 
 ORDINARY = Experiment(
@@ -38,5 +38,5 @@ def test_images_are_distilled_once(ordinary: Run, tmp_path: Path) -> None:
 def test_images_that_other_source_made_are_not_taken(ordinary: Run, tmp_path: Path) -> None:
     manifest = ordinary.manifest()
     entry = manifest["distill"] | {"source": "another"}
-    write_json(ordinary.path("manifest.json"), {**manifest, "distill": entry})
+    write_record(ordinary.path("manifest.json"), {**manifest, "distill": entry})
     assert images_of(tmp_path, outliers="poe") is None

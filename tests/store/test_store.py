@@ -13,8 +13,10 @@ import torch
 
 from trustdd.settings.experiment import Experiment
 from trustdd.settings.randomness import derive_seed, stream
-from trustdd.store.files import atomic_path, read_tensors, sha256, write_tensors
+from trustdd.store.files import atomic_path, sha256
 from trustdd.store.run import Run
+from trustdd.store.tensors import read_tensors, write_tensors
+from trustdd.store.verification import verify
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path: Path) -> None:
@@ -30,7 +32,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path: Path) -> Non
 def test_the_same_tensors_give_the_same_bytes_in_every_process(tmp_path: Path) -> None:
     code = (
         "import sys, torch; from pathlib import Path\n"
-        "from trustdd.store.files import write_tensors\n"
+        "from trustdd.store.tensors import write_tensors\n"
         "write_tensors(Path(sys.argv[1]), {'b': torch.arange(5), 'a': torch.eye(3)},"
         " {c: c * 3 for c in 'qwertyuiop'})"
     )
@@ -61,14 +63,14 @@ def test_a_stage_is_done_when_recorded_and_its_files_are_there(tmp_path: Path) -
     assert not run.finished("distill")
     run.record("distill", ["curves.csv"], 1.0)
     assert run.finished("distill")
-    assert run.verify() == []
+    assert verify(run.directory).complaints == []
     assert run.read_frame("curves.csv")["loss_in"][0] == 0.1 + 0.2
     assert Run.open(run.directory).experiment == run.experiment.but(data_root="data")
     run.path("curves.csv").write_text("loss_in\n1\n")
-    assert "changed since stage 'distill'" in run.verify()[0]
+    assert "curves.csv: changed since it was recorded" in verify(run.directory).complaints[0]
     run.path("curves.csv").unlink()
     assert not run.finished("distill")
-    assert "missing" in run.verify()[0]
+    assert "missing" in verify(run.directory).complaints[0]
 
 
 def test_streams_differ_by_seed_and_purpose_and_leave_the_global_generator_alone() -> None:

@@ -14,6 +14,7 @@ from trustdd.pipeline.completion import complete
 from trustdd.pipeline.work import run_stage
 from trustdd.settings.experiment import Experiment
 from trustdd.store.run import Run
+from trustdd.store.verification import verify
 from trustdd.students.detection import detect, evaluate, report
 from trustdd.students.training import train_student
 
@@ -42,7 +43,7 @@ def test_the_report_is_what_sklearn_says_of_the_stored_logits(
     assert row["aupr_out"] == pytest.approx(average_precision_score(1 - truth, -score), abs=1e-6)
     right = (logits["in"].argmax(1) == logits["in_labels"]).double().mean()
     assert row["accuracy"] == pytest.approx(float(right))
-    assert run.verify() == []
+    assert verify(run.directory).complaints == []
 
 
 def test_every_student_meets_the_same_images() -> None:
@@ -71,7 +72,7 @@ def test_a_changed_suite_tests_anew_and_distils_nothing(tmp_path: Path) -> None:
     assert list(wider.read_frame("report.csv")["ood"].unique()) == ["uniform"]
     # the first evaluation is where it was
     assert list(run.read_frame("report.csv")["ood"].unique()) == ["gaussian", "textures"]
-    assert run.verify() == []
+    assert verify(run.directory).complaints == []
 
 
 def test_an_unknown_stage_is_refused(tmp_path: Path) -> None:

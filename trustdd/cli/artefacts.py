@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -200,9 +199,11 @@ def publish(profile: str) -> None:
 def verify(profile: str | None) -> int:
     """Hash every stored file again and compare with what was recorded when it was made.
 
-    Exit status 1 where one is damaged or missing; each is named.
+    Exit status 1 where one is damaged, missing, or in no record; each is named, with what makes it
+    again.
     """
     from trustdd.store.files import results_root
+    from trustdd.store.verification import verify as verify_folder
 
     root = results_root()
     names = [profile] if profile else sorted(p.name for p in root.glob("*") if p.is_dir())
@@ -211,49 +212,14 @@ def verify(profile: str | None) -> int:
 
         name = load_profile(profile).name
         raise Explained(f"{root / name}: nothing is stored; make book PROFILE={name}")
-    checked = 0
-    complaints: list[str] = []
-    for name in names:
-        for folder in sorted((root / name).glob("runs/*/")):
-            count, found = _verify_run(folder)
-            checked, complaints = checked + count, complaints + found
-        for record in sorted((root / name).glob("**/*.json")):
-            if "runs" not in record.relative_to(root).parts:
-                count, found = _verify_record(record)
-                checked, complaints = checked + count, complaints + found
+    found = [verify_folder(root / name) for name in names]
+    complaints = [line for each in found for line in each.complaints]
     for complaint in complaints:
         click.echo(complaint, err=True)
-    click.echo(f"{checked} files checked, {len(complaints)} damaged or missing")
+    unfinished = sum(each.unfinished for each in found)
+    click.echo(
+        f"{sum(each.checked for each in found)} files checked, {len(complaints)} damaged, missing "
+        "or in no record"
+        + (f"; {unfinished} of stages that are not finished" if unfinished else "")
+    )
     return 1 if complaints else 0
-
-
-def _verify_run(folder: Path) -> tuple[int, list[str]]:
-    from trustdd.store.run import Run
-
-    if not (folder / "manifest.json").is_file():
-        return 0, []  # no stage is finished yet
-    try:
-        run = Run.open(folder)
-        stored = [e for folder in (run, *run.parts()) for e in folder.manifest().values()]
-        return sum(len(entry["files"]) for entry in stored), run.verify()
-    except ValueError as error:
-        return 1, [f"{folder}: {error}"]
-
-
-def _verify_record(path: Path) -> tuple[int, list[str]]:
-    """Check the files that a figure's or table's record names."""
-    from trustdd.store.files import sha256
-
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        files: dict[str, str] = record.get("files", {}) if isinstance(record, dict) else {}
-    except ValueError as error:
-        return 1, [f"{path}: not readable as JSON ({error})"]
-    complaints = []
-    for name, expected in files.items():
-        file = path.with_name(name)
-        if not file.is_file():
-            complaints.append(f"{file}: missing (recorded in {path.name})")
-        elif sha256(file) != expected:
-            complaints.append(f"{file}: changed since it was made")
-    return len(files), complaints

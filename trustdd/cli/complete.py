@@ -122,7 +122,8 @@ def experts(keys: tuple[str, ...], profile: str, progress: bool, stamp: Path | N
     """Train the experts that a profile's runs, named by their KEYs, will be distilled by.
 
     Distilling trains those that are missing; where several processes distil by the same experts,
-    this spares all but one of them the wait. Runs that are finished ask for none.
+    this spares all but one of them the wait. Runs that are finished ask for none, unless
+    experts are damaged.
     """
     from trustdd.pipeline.shared_experts import train_for
     from trustdd.store.expert_store import read_manifest

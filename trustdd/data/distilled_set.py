@@ -22,7 +22,7 @@ from trustdd.data.set_checks import (
 )
 from trustdd.settings.errors import BadInput
 from trustdd.settings.experiment import Experiment
-from trustdd.store.files import read_tensors, write_tensors
+from trustdd.store.tensors import read_tensors, write_tensors
 
 FORMAT = "trustdd-distilled-1"
 PICTURES = ("pictures", "outlier_pictures")

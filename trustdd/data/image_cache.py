@@ -16,7 +16,8 @@ from typing import Any
 
 from torch import Tensor
 
-from trustdd.store.files import cache_root, read_tensors, write_tensors
+from trustdd.store.files import cache_root
+from trustdd.store.tensors import read_tensors, write_tensors
 
 
 def fingerprint(directory: Path, names: Iterable[str], **settings: Any) -> str:
@@ -71,7 +72,7 @@ def cached(
             return tensors
     made = dict(make())
     try:
-        write_tensors(path, made, {"fingerprint": stamp, "made of": text})
+        write_tensors(path, made, {"fingerprint": stamp, "made of": text}, sync=False)
         return read_tensors(path)[0]
     except (OSError, ValueError) as error:
         warnings.warn(

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from trustdd.store.files import read_tensors, write_tensors
+from trustdd.store.tensors import read_tensors, write_tensors
 from trustdd.settings.errors import BadInput
 
 #: most pixel values (channels x height x width) a whitening takes: 3x64x64, two matrices of 0.6 GB

@@ -36,12 +36,17 @@ from trustdd.store.expert_store import (
     experts_source,
     read_manifest,
     record_expert,
-    stored_epochs,
     trained_epochs,
 )
-from trustdd.store.files import read_tensors, write_tensors
 from trustdd.store.locks import lock
 from trustdd.store.published import published_folders
+from trustdd.store.records import set_aside
+from trustdd.store.tensors import (
+    read_sealed_tensors,
+    read_tensors,
+    write_sealed_tensors,
+    write_tensors,
+)
 from trustdd.students.descent import Descent
 from trustdd.students.fitting import fit
 from trustdd.students.recipe import expert_recipe
@@ -157,7 +162,7 @@ class _Trainer:
             self._epoch(network, descent, index, epoch, record)
             seconds = time.perf_counter() - begun
             noted = {"seconds": repr(seconds), "source": self.made_by}
-            write_tensors(partial, _stacked(record), noted)
+            write_sealed_tensors(partial, _stacked(record), noted)
             shown = {"loss": record["train_loss"][-1], "accuracy": record["test_accuracy"][-1]}
             bar.set_postfix({k: f"{float(v):.3f}" for k, v in shown.items()}, refresh=False)
             bar.update()
@@ -169,17 +174,15 @@ class _Trainer:
         self, network: nn.Module, final: Path, partial: Path
     ) -> tuple[dict[str, list[Tensor]], float]:
         """Put the network where its expert stopped; return what was recorded until then."""
-        begun = stored_epochs(partial)
-        if begun >= 0 and read_tensors(partial)[1].get("source") != self.made_by:
-            begun = -1
+        tensors, metadata = self._half_done(partial)
         done = trained_epochs(final, self.made_by)
-        if max(begun, done) < 0:
+        if done >= 0 and (not tensors or done >= len(tensors["parameters"]) - 1):
+            tensors, metadata = read_tensors(final)
+        if not tensors:
             first = flatten_parameters(network, list(network.parameters()))
             accuracy = self._test_accuracy(network)
             names = ("parameters", "train_loss", "train_accuracy", "test_accuracy")
             return dict(zip(names, ([_kept(first)], [], [], [accuracy]), strict=True)), 0.0
-        further = partial if begun > done else final
-        tensors, metadata = read_tensors(further)
         last = tensors["parameters"][-1].to(self.device)
         with torch.no_grad():
             for parameter, value in zip(
@@ -188,6 +191,18 @@ class _Trainer:
                 parameter.copy_(value)
         known = read_manifest(self.directory).get("seconds", {}).get(final.name, 0.0)
         return {k: list(v) for k, v in tensors.items()}, float(metadata.get("seconds", known))
+
+    def _half_done(self, partial: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+        """What was trained of an expert by this source before it was stopped, if anything."""
+        if partial.is_file():
+            try:
+                tensors, metadata = read_sealed_tensors(partial)
+            except BadInput as error:
+                set_aside(partial, error)
+            else:
+                if metadata.get("source") == self.made_by:
+                    return tensors, metadata
+        return {}, {}
 
     def _epoch(
         self,

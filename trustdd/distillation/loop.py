@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import time
-import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -30,8 +29,9 @@ from trustdd.networks.native.library import library
 from trustdd.networks.process import computing_facts, prepare_process
 from trustdd.settings.errors import BadInput
 from trustdd.settings.experiment import Experiment
-from trustdd.store.files import read_tensors
+from trustdd.store.records import set_aside
 from trustdd.store.run import Run
+from trustdd.store.tensors import read_sealed_tensors, write_sealed_tensors
 from trustdd.students.training import resolve_device
 
 #: shares of the iterations after which a snapshot of the set is kept
@@ -178,14 +178,15 @@ def _resume(
 ) -> tuple[State, float]:
     """The state to go on from, and the seconds already spent on it."""
     if run is not None and run.has(CHECKPOINT):
-        tensors, metadata = read_tensors(run.path(CHECKPOINT))
-        seconds = float(tensors.pop("seconds"))
-        if "data" not in metadata or json.loads(metadata["data"]) == seen:
-            return State.of(tensors, device), seconds
-        warnings.warn(
-            f"{experiment.key}: the checkpoint is of other data than is here now; starting anew",
-            stacklevel=2,
-        )
+        path = run.path(CHECKPOINT)
+        try:
+            tensors, metadata = read_sealed_tensors(path)
+            seconds = float(tensors.pop("seconds"))
+            if json.loads(metadata["data"]) == seen:
+                return State.of(tensors, device), seconds
+            raise BadInput(f"{path}: of other data than is here now")
+        except BadInput as error:
+            set_aside(path, error)
     student_lr = None
     if _distils(experiment) and objective_class(experiment.method).LEARNS_STUDENT_LR:
         rate = experiment.student_lr if start.student_lr is None else start.student_lr
@@ -254,7 +255,8 @@ def save_checkpoint(run: Run, state: State, seconds: float, seen: Mapping[str, s
         seen: fingerprints of the data, with others of which it is not gone on.
     """
     tensors = {**state.tensors(), "seconds": torch.tensor(seconds, dtype=torch.float64)}
-    run.write_tensors(CHECKPOINT, tensors, {"data": json.dumps(dict(seen), sort_keys=True)})
+    noted = {"data": json.dumps(dict(seen), sort_keys=True)}
+    write_sealed_tensors(run.path(CHECKPOINT), tensors, noted)
 
 
 def _store(

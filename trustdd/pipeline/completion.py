@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,10 +12,11 @@ from trustdd.pipeline.machine import check_machine
 from trustdd.settings.defaults import METHODS
 from trustdd.settings.errors import Explained
 from trustdd.settings.experiment import OUTLIERS, Experiment
-from trustdd.store.files import write_json, write_text
+from trustdd.store.files import write_text
 from trustdd.store.locks import lock, lock_path
 from trustdd.store.profiles import Profile
 from trustdd.store.published import published_folders
+from trustdd.store.records import MANIFEST, Damaged, set_aside, write_record
 from trustdd.store.run import Folder, Run
 from trustdd.store.source_hash import source_hash
 from trustdd.store.stages import MAIN_STAGES, STAGES, check_stage
@@ -72,16 +75,33 @@ def bring_up_to_date(run: Run, stage: str, *, progress: bool = True) -> bool:
         students = range(run.experiment.students) if STAGES[stage].by_student else (0,)
         return [i for i in students if not _is_fresh(run, stage, i, source, published)]
 
-    if not waiting():
-        return False
+    with contextlib.suppress(Damaged):
+        if not waiting():
+            return False
     check_machine(run.experiment)
     profile, key = run.directory.parents[1], run.directory.name
     # another process may be at it, such as one that outlived a killed workflow
     with lock(lock_path(profile, key)):
+        _set_damaged_aside(run, published)
         still = waiting()
         for student in still:
             _make(run, stage, student, source, published, progress)
     return bool(still)
+
+
+def _set_damaged_aside(run: Run, published: frozenset[Path]) -> None:
+    """Move manifests that cannot be believed out of the way: their stages are made again.
+
+    Raises:
+        Damaged: of what is published.
+    """
+    for folder in (run, *run.parts()):
+        try:
+            folder.manifest()
+        except Damaged as error:
+            if folder.directory in published:
+                raise
+            set_aside(folder.directory / MANIFEST, error)
 
 
 def taken_as_it_is(run: Run, stage: str, published: frozenset[Path]) -> bool:
@@ -101,6 +121,13 @@ def _is_fresh(run: Run, stage: str, student: int, source: str, published: frozen
     """Tell whether a stage of a student is stored and made by `source`, or to be taken as it is."""
     place = _stored(run, stage, student)
     if place is None:
+        return False
+    if not place.whole(stage):
+        if place.directory not in published:
+            warnings.warn(
+                f"{place.directory}: changed since stage '{stage}' wrote it; it is made again",
+                stacklevel=2,
+            )
         return False
     return place.directory in published or place.manifest()[stage].get("source") == source
 
@@ -146,6 +173,7 @@ def _make(
             f"{place.directory}: published, and not as it is recorded; restore it with: "
             f"git checkout -- {place.directory}"
         )
+    run.facts = {"source": source}
     before = run.made_from("course")
     forget(place, stage)
     if not by_student:
@@ -157,9 +185,6 @@ def _make(
         run_stage(stage, run, progress, student)
     else:
         run_stage(stage, run, progress, images_of=_with_same_images(run))
-    manifest = place.manifest()
-    entry = manifest[stage] | {"source": source}
-    write_json(place.path("manifest.json"), {**manifest, stage: entry})
     if not by_student:
         run.path(CHECKPOINT_SOURCE).unlink(missing_ok=True)
         # what tested another set than this one is of no more use
@@ -187,9 +212,9 @@ def forget(folder: Folder, stage: str) -> None:
     entry = manifest.pop(stage, None)
     if entry is None:
         return
-    write_json(folder.path("manifest.json"), manifest)
+    write_record(folder.directory / MANIFEST, manifest)
     for name in entry["files"]:
-        folder.path(name).unlink(missing_ok=True)
+        (folder.directory / name).unlink(missing_ok=True)
 
 
 def _begin_checkpoint(run: Run, source: str) -> None:

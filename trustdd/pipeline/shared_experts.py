@@ -15,6 +15,7 @@ from trustdd.settings.errors import BadInput
 from trustdd.settings.experiment import Experiment
 from trustdd.store.expert_store import experts_directory, experts_key
 from trustdd.store.published import published_folders
+from trustdd.store.records import Damaged, is_whole, read_manifest
 from trustdd.store.run import Run
 
 
@@ -42,6 +43,8 @@ def all_experts(experiments: Sequence[Experiment]) -> Experiment:
 def train_for(runs: Iterable[Run], *, progress: bool = True) -> Path | None:
     """Train the experts that runs share, as far as one of them is still to be distilled.
 
+    Experts that are damaged are trained again, whether or not a run still reads them.
+
     Args:
         runs: of one profile, whose experiments share their experts.
         progress: show a bar.
@@ -52,7 +55,8 @@ def train_for(runs: Iterable[Run], *, progress: bool = True) -> Path | None:
     Raises:
         ValueError: the experiments share no experts, or the data is not there.
     """
-    needing = [run for run in runs if needs_experts(run.experiment) and not _distilled(run)]
+    reading = [run for run in runs if needs_experts(run.experiment)]
+    needing = [run for run in reading if not _distilled(run) or _are_damaged(run)]
     if not needing:
         return None
     wanted = all_experts([run.experiment for run in needing])
@@ -62,6 +66,15 @@ def train_for(runs: Iterable[Run], *, progress: bool = True) -> Path | None:
 
     train_experts(wanted, folder, progress)
     return folder
+
+
+def _are_damaged(run: Run) -> bool:
+    """Tell whether some of a run's experts are not what was trained."""
+    folder = experts_directory(run.experiment, run.directory.parents[1])
+    try:
+        return not all(is_whole(folder / name) for name in read_manifest(folder).get("files", {}))
+    except Damaged:
+        return True
 
 
 def _distilled(run: Run) -> bool:

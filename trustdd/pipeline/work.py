@@ -19,9 +19,9 @@ from trustdd.data.outliers import outlier_source
 from trustdd.distillation.loop import device_name, distill, peak_memory
 from trustdd.networks.process import computing_facts
 from trustdd.settings.errors import BadInput
-from trustdd.store.files import read_tensors
 from trustdd.store.run import Run
 from trustdd.store.stages import STAGES, check_stage
+from trustdd.store.tensors import read_tensors
 from trustdd.students.detection import evaluate, report
 from trustdd.students.training import (
     build_network,

@@ -13,6 +13,7 @@ from pathlib import Path
 from trustdd.report.results import MissingArtefacts
 from trustdd.store.files import atomic_path, results_root, sha256
 from trustdd.store.profiles import Profile, load_profile
+from trustdd.store.records import Damaged, checked, read_record, record_files, remedy
 
 #: of every entry: the earliest that a zip can hold
 DATE = (1980, 1, 1, 0, 0, 0)
@@ -25,11 +26,16 @@ def bundle_files(profile: Profile) -> dict[str, Path]:
 
     Raises:
         MissingArtefacts: nothing was made yet.
+        Damaged: a file is not what was made; the message names the command that makes it again.
     """
     folder = results_root() / profile.name
-    files = [p for name in FOLDERS for p in sorted((folder / name).glob("*"))]
-    files = [p for p in files if p.is_file() and not p.name.startswith(".")]
-    files += [folder / name for name in NUMBERS if (folder / name).is_file()]
+    files = [
+        path
+        for name in FOLDERS
+        for record in sorted((folder / name).glob("*.json"))
+        for path in _of_record(record)
+    ]
+    files += [checked(folder / name) for name in NUMBERS if (folder / name).is_file()]
     if not files:
         command = f"make figures PROFILE={profile.name}"
         raise MissingArtefacts(
@@ -38,6 +44,17 @@ def bundle_files(profile: Profile) -> dict[str, Path]:
         )  # fmt: skip
     found = {str(path.relative_to(folder)): path for path in files}
     return {**found, "profile.yaml": profile.path}
+
+
+def _of_record(path: Path) -> list[Path]:
+    """A figure's or table's record, and the files that it names, as they were made."""
+    record = read_record(path)
+    for name, expected in record["files"].items():
+        file = path.with_name(name)
+        if not file.is_file() or sha256(file) != expected:
+            again = remedy(file, str(record.get("command", "")))
+            raise Damaged(f"{file}: missing, or changed since it was made; {again}")
+    return [path, *(path.with_name(name) for name in record["files"])]
 
 
 def write_bundle(profile: str | Path | Profile, target: Path | None = None) -> Path:
@@ -74,6 +91,8 @@ def write_bundle(profile: str | Path | Profile, target: Path | None = None) -> P
             facts.compress_type = zipfile.ZIP_DEFLATED
             facts.external_attr = 0o644 << 16
             packed.writestr(facts, content)
+    if target.parent == results_root() / chosen.name:
+        record_files(target.parent, [target], f"trustdd bundle --profile {chosen.name}")
     return target
 
 
@@ -82,6 +101,6 @@ def _is_record(path: Path) -> bool:
 
 
 def _entry(path: Path) -> dict[str, object]:
-    record = json.loads(path.read_text(encoding="utf-8"))
+    record = read_record(path)
     wanted = ("id", "title", "finding", "seeds", "commit", "command")
     return {name: record[name] for name in wanted if name in record}

@@ -10,7 +10,6 @@ import base64
 import contextlib
 import difflib
 import importlib
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -39,6 +38,7 @@ from trustdd.report.results import (
 )
 from trustdd.settings.errors import BadInput, MissingData
 from trustdd.store.profiles import Profile, load_profile
+from trustdd.store.records import read_record
 from trustdd.store.run import Run
 
 if TYPE_CHECKING:
@@ -318,7 +318,7 @@ class Catalogue(Generic[Made]):
         files = kept_files(entry.id, profile, place, own)
         if not files:
             return None
-        record = json.loads(files["json"].read_text(encoding="utf-8"))
+        record = read_record(files["json"])
         html = files["html"].read_text(encoding="utf-8") if "html" in files else ""
         return Shown(record, {k: path for k, path in files.items() if k != "json"}, html)
 

@@ -20,7 +20,8 @@ import pandas as pd
 
 from trustdd.report import latex, markup, style
 from trustdd.report.results import expert_manifests, seeds_of
-from trustdd.store.files import atomic_path, results_root, sha256, write_json, write_text
+from trustdd.store.files import atomic_path, results_root, sha256, write_text
+from trustdd.store.records import Damaged, read_record, remedy, write_record
 from trustdd.store.run import Run
 
 if TYPE_CHECKING:
@@ -143,13 +144,22 @@ def kept_files(entry_id: str, profile: str, place: Path, own: bool) -> dict[str,
 
     Returns:
         Suffix → path in `place`; empty where the entry was not kept.
+
+    Raises:
+        Damaged: a file is not what was published.
     """
     folder = results_root() / profile / KEPT
-    kept = sorted((folder if own else folder / place.name).glob(f"{entry_id}[.-]*"))
+    source = folder if own else folder / place.name
+    record = source / f"{entry_id}.json"
+    if not record.is_file():
+        return {}
+    hashes = {**read_record(record)["files"], record.name: sha256(record)}
     found = {}
-    for path in kept:
-        target = place / path.name
-        if not target.is_file() or sha256(target) != sha256(path):
+    for name, expected in hashes.items():
+        path, target = source / name, place / name
+        if not path.is_file() or sha256(path) != expected:
+            raise Damaged(f"{path}: missing, or changed since it was recorded; {remedy(path)}")
+        if not target.is_file() or sha256(target) != expected:
             with atomic_path(target) as partial:
                 partial.write_bytes(path.read_bytes())
         found[path.name[len(entry_id) + 1 :]] = target
@@ -335,5 +345,5 @@ def _write_common(
     with atomic_path(files["csv"]) as partial:
         data.to_csv(partial, index=False, lineterminator="\n", float_format="%.7g")
     record["files"] = {path.name: sha256(path) for path in files.values()}
-    files["json"] = write_json(directory / f"{stem}.json", record)
+    files["json"] = write_record(directory / f"{stem}.json", record)
     return files

@@ -26,6 +26,7 @@ from trustdd.report.tables.ledger import tab15
 from trustdd.report.verdicts import NOT_RUN
 from trustdd.store.files import write_json, write_text
 from trustdd.store.profiles import Profile
+from trustdd.store.records import record_files
 from trustdd.store.run import Run
 
 Number = float | int | str
@@ -143,8 +144,12 @@ def write_numbers(profile: str | Path | Profile) -> Path:
     """
     results = Results(profile)
     found = numbers(results)
-    write_text(results.folder / "numbers.tex", macros(found))
-    return write_json(results.folder / "numbers.json", found)
+    path = write_json(results.folder / "numbers.json", found)
+    record_files(
+        results.folder, [path, write_text(results.folder / "numbers.tex", macros(found))],
+        f"trustdd numbers --profile {results.name}",
+    )  # fmt: skip
+    return path
 
 
 def macros(found: Mapping[str, Number]) -> str:

@@ -22,10 +22,12 @@ from trustdd.report.figures import FIGURES
 from trustdd.report.results import MissingArtefacts
 from trustdd.report.tables import TABLES
 from trustdd.settings.experiment import Experiment
-from trustdd.store.files import results_root, tensor_shapes, write_json
+from trustdd.store.files import results_root
 from trustdd.store.profiles import Profile, load_profile
-from trustdd.store.run import MANIFEST, Run
+from trustdd.store.records import MANIFEST, write_record
+from trustdd.store.run import Run
 from trustdd.store.stages import FURTHER_STAGES, MAIN_STAGES, STAGES
+from trustdd.store.tensors import tensor_shapes
 
 #: tensors of a run that are kept where an entry of the catalogue asks for them
 BY_NEED = ("logits.safetensors", "samples.safetensors", "features.safetensors")
@@ -195,7 +197,7 @@ def _reduce(run: Run, needed: Sequence[str] | set[str]) -> None:
                 gone.append(path)
         if gone:
             # the manifest first: a stop in between leaves files that nobody asks for
-            write_json(folder.directory / MANIFEST, manifest)
+            write_record(folder.directory / MANIFEST, manifest)
         for path in gone:
             path.unlink()
     for path in (p for pattern in LITTER for p in run.directory.glob(pattern)):

@@ -23,6 +23,7 @@ Torch is not imported: arrays are read with ``safetensors.numpy``.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,8 +34,10 @@ import pandas as pd
 from trustdd.settings.errors import BadInput, Explained
 from trustdd.store.files import results_root
 from trustdd.store.profiles import Profile, list_profiles, load_profile, profiles_folder
+from trustdd.store.records import Damaged, is_whole, remedy
 from trustdd.store.run import Run
 from trustdd.store.stages import WRITTEN_BY
+from trustdd.store.tensors import read_arrays
 
 if TYPE_CHECKING:
     from trustdd.store.expert_store import Experts
@@ -176,7 +179,15 @@ def experts_of(run: Run) -> Experts:
     wanted = experiment.expert_length
     try:
         found = Experts(experts_directory(experiment, run.directory.parents[1]), experiment.experts)
+        for expert in found:
+            if not is_whole(expert.path):
+                again = f"trustdd experts {experiment.key} --profile {profile}"
+                raise Damaged(
+                    f"{expert.path}: changed since it was trained; {remedy(expert.path, again)}"
+                )
         complete = all(expert.epochs >= wanted for expert in found)
+    except Damaged:
+        raise
     except BadInput:
         complete = False
     if not complete:
@@ -295,9 +306,7 @@ def seeds_of(runs: Sequence[Run]) -> list[int]:
 
 def arrays(run: Run, name: str, student: int = 0) -> dict[str, np.ndarray]:
     """Read the tensors of one of a run's files, or of a student's, as numpy arrays."""
-    from safetensors.numpy import load_file
-
-    return run.asked_of(load_file(run.path(name, student)))
+    return run.asked_of(read_arrays(run.path(name, student))[0])
 
 
 def pictures(run: Run, name: str = "distilled.safetensors") -> dict[str, np.ndarray]:
@@ -306,13 +315,7 @@ def pictures(run: Run, name: str = "distilled.safetensors") -> dict[str, np.ndar
     Returns:
         ``images`` and, if any, ``outliers``: ``[n, h, w, c]`` in [0, 1]; and ``labels [n]``.
     """
-    import json
-
-    from safetensors import safe_open
-
-    stored = arrays(run, name)
-    with safe_open(run.path(name), framework="np") as file:
-        metadata = file.metadata()
+    stored, metadata = read_arrays(run.path(name))
     mean, std = (np.array(json.loads(metadata[k]), dtype=np.float32) for k in ("mean", "std"))
     shown: dict[str, np.ndarray] = {}
     for part, kept in (("images", "pictures"), ("outliers", "outlier_pictures")):

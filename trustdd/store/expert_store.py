@@ -19,11 +19,21 @@ from safetensors import SafetensorError, safe_open
 
 from trustdd.settings.errors import BadInput
 from trustdd.settings.experiment import OUTLIERS, Experiment
-from trustdd.store.files import read_tensors, sha256, write_json
+from trustdd.store.files import sha256
 from trustdd.store.locks import lock, lock_path
 from trustdd.store.provenance import provenance
 from trustdd.store.published import published_folders
+from trustdd.store.records import (
+    MANIFEST,
+    Damaged,
+    checked,
+    is_whole,
+    read_manifest,
+    set_aside,
+    write_record,
+)
 from trustdd.store.source_hash import source_hash
+from trustdd.store.tensors import read_tensors
 
 if TYPE_CHECKING:
     # not before an expert is read: the workflow's plan only asks for names
@@ -80,7 +90,7 @@ class ExpertTrajectory:
         Raises:
             ValueError: the expert was not trained so far.
         """
-        with safe_open(self.path, framework="pt") as file:
+        with safe_open(checked(self.path), framework="pt") as file:
             rows = file.get_slice("parameters")
             if not 0 <= epoch < rows.get_shape()[0]:
                 raise BadInput(
@@ -162,17 +172,6 @@ class Experts(Sequence[ExpertTrajectory]):
         """Return what was recorded: settings, files with their hashes, seconds, versions."""
         return read_manifest(self.directory)
 
-    def verify(self) -> list[str]:
-        """Re-hash every expert; one line per complaint."""
-        complaints = []
-        for name, expected in self.manifest().get("files", {}).items():
-            path = self.directory / name
-            if not path.is_file():
-                complaints.append(f"{path}: missing (an expert)")
-            elif sha256(path) != expected:
-                complaints.append(f"{path}: changed since it was trained")
-        return complaints
-
 
 def expert_path(directory: Path, index: int) -> Path:
     """Return the file of one expert."""
@@ -188,12 +187,6 @@ def stored_epochs(path: Path) -> int:
         return -1
 
 
-def read_manifest(directory: Path) -> dict[str, Any]:
-    """Return the manifest of an experts' folder; empty before the first."""
-    path = directory / "manifest.json"
-    return json.loads(path.read_text()) if path.is_file() else {}
-
-
 def claim(directory: Path, experiment: Experiment) -> None:
     """Make the folder hold experts of this experiment's settings.
 
@@ -201,12 +194,16 @@ def claim(directory: Path, experiment: Experiment) -> None:
         ValueError: it holds experts of other settings; the first difference is named.
     """
     settings = expert_settings(experiment)
-    known = read_manifest(directory).get("settings")
+    try:
+        known = read_manifest(directory).get("settings")
+    except Damaged as error:
+        if directory in published_folders(directory):
+            raise
+        set_aside(directory / MANIFEST, error)
+        known = None
     if known is None:
         with lock(expert_lock(directory, "manifest")):
-            write_json(
-                directory / "manifest.json", {**read_manifest(directory), "settings": settings}
-            )
+            write_record(directory / MANIFEST, {**read_manifest(directory), "settings": settings})
         return
     for name in (*settings, *known):
         if known.get(name) != settings.get(name):
@@ -233,9 +230,10 @@ def trained_epochs(path: Path, source: str) -> int:
     manifest = read_manifest(path.parent)
     recorded = path.name in manifest.get("files", {})
     fresh = manifest.get("sources", {}).get(path.name) == source
-    if not recorded or not (fresh or path.parent in published_folders(path.parent)):
+    published = path.parent in published_folders(path.parent)
+    if not recorded or not (fresh or published) or not (published or is_whole(path)):
         return -1
-    return stored_epochs(path)
+    return stored_epochs(checked(path))
 
 
 def record_expert(path: Path, seconds: float, device: str, source: str, **made_on: Any) -> None:
@@ -255,7 +253,7 @@ def record_expert(path: Path, seconds: float, device: str, source: str, **made_o
             **provenance(),
             **made_on,
         }
-        write_json(path.parent / "manifest.json", {**manifest, **facts})
+        write_record(path.parent / MANIFEST, {**manifest, **facts})
 
 
 def expert_lock(directory: Path, name: str) -> Path:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
-import tempfile
-from collections.abc import Iterator, Mapping
+import platform
+import re
+import secrets
+import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from trustdd.settings.errors import BadInput
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from typing import Any
 
 
 def project_root() -> Path:
@@ -47,22 +46,66 @@ def cache_root() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "trustdd"
 
 
+#: how the file is called that is being written; others may clean up what a killed process left
+_PARTIAL = re.compile(r"\.partial-(?P<host>.+)-(?P<process>\d+)-[0-9a-f]{8}(\..*)?")
+#: seconds after which a partial file is nobody's, whatever machine it was written on
+_ABANDONED = 7 * 24 * 3600
+
+
 @contextlib.contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, sync: bool = True) -> Iterator[Path]:
     """Give a temporary path beside `path`, moved into place when the block ends well.
 
-    The temporary file keeps the suffix, since many writers choose a format by it.
+    The temporary file keeps the suffix, since many writers choose a format by it. It is there
+    already, with the permissions that new files have. Those of processes that were killed are
+    removed.
+
+    Args:
+        path: where to; its folder is made.
+        sync: have it on the disk before it is moved, so that no power cut leaves half of it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=".partial-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    partial = Path(name)
+    _sweep(path.parent)
+    name = f".partial-{platform.node()}-{os.getpid()}-{secrets.token_hex(4)}{path.suffix}"
+    partial = path.parent / name
+    os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
         yield partial
-        partial.chmod(0o644)
+        if sync:
+            _sync(partial)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@functools.lru_cache(maxsize=4096)
+def _sweep(folder: Path) -> None:
+    """Remove, once a process, the partial files in a folder whose writers are gone."""
+    for path in folder.glob(".partial-*"):
+        named = _PARTIAL.fullmatch(path.name)
+        with contextlib.suppress(OSError):
+            here = named is not None and named["host"] == platform.node()
+            gone = here and named is not None and not _alive(int(named["process"]))
+            if gone or time.time() - path.stat().st_mtime > _ABANDONED:
+                path.unlink()
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def write_text(path: Path, text: str) -> Path:
@@ -75,68 +118,6 @@ def write_text(path: Path, text: str) -> Path:
 def write_json(path: Path, value: Any) -> Path:
     """Write a value as JSON, atomically and with sorted keys."""
     return write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
-
-
-def write_tensors(
-    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
-) -> Path:
-    """Write named tensors as safetensors, atomically; same tensors, same bytes."""
-    from safetensors.torch import save_file
-
-    plain = {k: v.detach().to("cpu").contiguous() for k, v in tensors.items()}
-    with atomic_path(path) as partial:
-        save_file(plain, partial, metadata=dict(metadata or {}))
-        # safetensors keeps metadata in a hash map whose order differs between processes
-        _sort_header(partial)
-    return path
-
-
-def _sort_header(path: Path) -> None:
-    """Rewrite a safetensors file's JSON header with its metadata in sorted order."""
-    with path.open("r+b") as file:
-        length = int.from_bytes(file.read(8), "little")
-        raw = file.read(length)
-        header = json.loads(raw)
-        if "__metadata__" not in header:
-            return
-        metadata = dict(sorted(header.pop("__metadata__").items()))
-        text = json.dumps(
-            {"__metadata__": metadata, **header}, separators=(",", ":"), ensure_ascii=False
-        ).encode()
-        if len(text) <= length:
-            file.seek(8)
-            file.write(text.ljust(length))
-            return
-        body = file.read()
-        # the body must start at a multiple of eight bytes
-        text = text.ljust(-(-len(text) // 8) * 8)
-        file.seek(0)
-        file.write(len(text).to_bytes(8, "little") + text + body)
-
-
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read a safetensors file: its tensors on the CPU, and its metadata.
-
-    Raises:
-        ValueError: the file is not there or is damaged.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    if not path.is_file():
-        raise BadInput(f"{path}: no such file; expected a .safetensors file")
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {k: file.get_tensor(k) for k in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
-    except SafetensorError as error:
-        raise BadInput(f"{path}: not a readable .safetensors file ({error})") from None
-
-
-def tensor_shapes(path: Path) -> dict[str, list[int]]:
-    """Shapes of a safetensors file's tensors, from its header alone."""
-    from safetensors import safe_open
-
-    with safe_open(path, framework="np") as file:
-        return {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
 
 
 def sha256(path: Path) -> str:

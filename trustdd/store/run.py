@@ -28,23 +28,26 @@ that of student 2, and ``run.read_tensors("logits.safetensors", 2)`` are its log
 
 from __future__ import annotations
 
+import contextlib
 import datetime
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from trustdd.settings.errors import BadInput
 from trustdd.settings.experiment import EVALUATION_FIELDS, Experiment
-from trustdd.store.files import (
-    atomic_path,
-    read_tensors,
-    results_root,
-    sha256,
-    write_json,
-    write_tensors,
-)
+from trustdd.store.files import atomic_path, results_root, sha256, write_json
 from trustdd.store.provenance import provenance
+from trustdd.store.records import (
+    MANIFEST,
+    Damaged,
+    checked,
+    is_whole,
+    read_manifest,
+    read_object,
+    remedy,
+    write_record,
+)
 from trustdd.store.stages import (
     STAGES,
     WRITTEN_BY,
@@ -53,13 +56,13 @@ from trustdd.store.stages import (
     stage_folder,
     stage_settings,
 )
+from trustdd.store.tensors import read_tensors, write_tensors
 
 if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
 
 Value = TypeVar("Value")
-MANIFEST = "manifest.json"
 #: columns of a report that say what a row is of; students differ in the others
 ROW_COLUMNS = ("iteration", "network", "ood", "score", "n_in", "n_out")
 
@@ -97,9 +100,12 @@ class Folder:
         return path
 
     def manifest(self) -> dict[str, Any]:
-        """Return what each finished stage recorded; empty before the first."""
-        path = self.directory / MANIFEST
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        """Return what each finished stage recorded; empty before the first.
+
+        Raises:
+            Damaged: it has changed since it was written.
+        """
+        return read_manifest(self.directory)
 
     def done(self, stage: str) -> bool:
         """Tell whether a stage is recorded here and all its files are there."""
@@ -107,6 +113,10 @@ class Folder:
         if entry is None:
             return False
         return all((self.directory / name).is_file() for name in entry["files"])
+
+    def whole(self, stage: str) -> bool:
+        """Tell whether all files of a stage that is recorded here have the bytes that it wrote."""
+        return all(is_whole(self.directory / name) for name in self.manifest()[stage]["files"])
 
     def record_stage(self, stage: str, files: Sequence[str], seconds: float, **facts: Any) -> None:
         """Record a finished stage: the hashes of its files, its wall time, and further facts.
@@ -124,19 +134,7 @@ class Folder:
             **provenance(),
             **facts,
         }
-        write_json(self.directory / MANIFEST, {**self.manifest(), stage: entry})
-
-    def complaints(self) -> list[str]:
-        """Re-hash every recorded file; one line for each that is missing or has changed."""
-        found = []
-        for stage, entry in self.manifest().items():
-            for name, expected in entry["files"].items():
-                path = self.directory / name
-                if not path.is_file():
-                    found.append(f"{path}: missing (written by stage '{stage}')")
-                elif sha256(path) != expected:
-                    found.append(f"{path}: changed since stage '{stage}' wrote it")
-        return found
+        write_record(self.directory / MANIFEST, {**self.manifest(), stage: entry})
 
 
 class Run(Folder):
@@ -145,12 +143,14 @@ class Run(Folder):
     Attributes:
         directory: the folder.
         experiment: what it was made for; the fields outside its key choose among the evaluations.
+        facts: JSON values that are recorded with every stage, such as the source that makes it.
     """
 
     def __init__(self, directory: Path, experiment: Experiment) -> None:
         """Open the folder of `experiment` at `directory`; nothing is written yet."""
         super().__init__(directory)
         self.experiment = experiment
+        self.facts: dict[str, Any] = {}
 
     @classmethod
     def of(cls, experiment: Experiment, profile: str, root: Path | None = None) -> Run:
@@ -163,12 +163,12 @@ class Run(Folder):
         """Open a stored run by its folder.
 
         Raises:
-            ValueError: the folder holds no ``experiment.json``.
+            ValueError: the folder holds no ``experiment.json``, or a damaged one.
         """
         path = Path(directory) / "experiment.json"
         if not path.is_file():
             raise BadInput(f"{directory}: no run is stored here (experiment.json is missing)")
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_object(checked(path))
         # a folder dataset needs a data_root to be valid; where it lay is not recorded
         return cls(Path(directory), Experiment.from_dict({"data_root": "data", **values}))
 
@@ -197,8 +197,9 @@ class Run(Folder):
         if self._counts(own, stage, student):
             return own
         for path in sorted(self.directory.glob(f"{stage}-*/student-{student}/{MANIFEST}")):
-            if self._counts(Folder(path.parent), stage, student):
-                return Folder(path.parent)
+            with contextlib.suppress(Damaged):  # of other settings: it is as if it were not there
+                if self._counts(Folder(path.parent), stage, student):
+                    return Folder(path.parent)
         return None
 
     def _counts(self, part: Folder, stage: str, student: int) -> bool:
@@ -336,17 +337,9 @@ class Run(Folder):
         if STAGES[check_stage(stage)].by_student:
             facts["settings"] = stage_settings(stage, self.experiment)
             facts["made_from"] = self.made_from(stage, student)
-            self.part(stage, student).record_stage(stage, files, seconds, **facts)
+            self.part(stage, student).record_stage(stage, files, seconds, **self.facts, **facts)
         else:
-            self.record_stage(stage, files, seconds, **facts)
-
-    def verify(self) -> list[str]:
-        """Re-hash every recorded file, of the set and of every evaluation.
-
-        Returns:
-            One line per complaint: a file is missing or its bytes have changed.
-        """
-        return [line for folder in (self, *self.parts()) for line in folder.complaints()]
+            self.record_stage(stage, [*files, path.name], seconds, **self.facts, **facts)
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
@@ -354,7 +347,12 @@ def _read_csv(path: Path) -> pd.DataFrame:
 
     if not path.is_file():
         raise BadInput(f"{path}: no such file")
-    return pd.read_csv(path)
+    try:
+        return pd.read_csv(checked(path))
+    except (ValueError, OSError) as error:
+        if isinstance(error, Damaged):
+            raise
+        raise Damaged(f"{path}: not readable as CSV ({error}); {remedy(path)}") from None
 
 
 def _first_places(column: pd.Series) -> dict[Any, int]:

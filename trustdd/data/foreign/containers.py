@@ -19,7 +19,7 @@ from torch import Tensor
 
 from trustdd.data.distilled_set import FORMAT
 from trustdd.settings.errors import BadInput
-from trustdd.store.files import read_tensors
+from trustdd.store.tensors import read_tensors
 
 TORCH_SUFFIXES = (".pt", ".pth", ".bin", ".tar")
 SUFFIXES = (*TORCH_SUFFIXES, ".npz", ".npy", ".safetensors")

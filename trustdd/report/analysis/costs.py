@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 
 from trustdd.report.results import summary
-from trustdd.store.files import tensor_shapes
 from trustdd.store.run import Run
+from trustdd.store.tensors import tensor_shapes
 
 
 def costs(runs: Sequence[Run]) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from trustdd.report.export import MadeFigure
 from trustdd.report.naming import listed, ood_name, setting_name
 from trustdd.report.results import arrays, by_mode, one_setting
 from trustdd.store.run import Run
+from trustdd.store.tensors import read_arrays
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -86,13 +87,10 @@ def fig01(runs: Sequence[Run], width: float) -> MadeFigure:
 
 def _sample(run: Run, name: str) -> tuple[np.ndarray, int, tuple[str, ...]]:
     """The kept image of an OOD set, ``[h, w(, 3)]`` in [0, 1], its place, and the InD classes."""
-    from safetensors import safe_open
-
-    with safe_open(run.path("samples.safetensors"), framework="np") as file:
-        picture = file.get_tensor(f"ood.{name}").transpose(1, 2, 0).astype(np.float32) / 255.0
-        place = int(file.get_tensor(f"place.{name}"))
-        classes = json.loads(file.metadata()["classes"])
-    return picture.squeeze(), place, tuple(classes)
+    stored, metadata = read_arrays(run.path("samples.safetensors"))
+    picture = stored[f"ood.{name}"].transpose(1, 2, 0).astype(np.float32) / 255.0
+    classes = json.loads(metadata["classes"])
+    return picture.squeeze(), int(stored[f"place.{name}"]), tuple(classes)
 
 
 def _bars(axes: Axes, probability: np.ndarray, classes: Sequence[str], mode: str) -> None:
