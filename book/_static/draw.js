@@ -32,7 +32,7 @@ document.addEventListener("DOMContentLoaded", () => {
     const verdict = element("p", { class: "verdict" });
     const bars = element("div", { class: "bars", role: "img" });
     const meters = element("div", { class: "meters" });
-    const name = element("h3", {}, student.name);
+    const name = element("p", { class: "name" }, student.name);
     const card = element("section", { class: `student of-${student.outliers}`, "aria-label": student.name },
       name, verdict, bars, meters);
     return { card, verdict, bars, meters };

@@ -109,7 +109,7 @@ document.addEventListener("DOMContentLoaded", () => {
       book.paint(picture, bytes.subarray(number * area, (number + 1) * area), channels, size);
       return picture;
     });
-    return element("div", { class: "strip" }, element("h4", {}, title),
+    return element("div", { class: "strip" }, element("p", { class: "name" }, title),
       element("div", {}, ...(images.length ? images : [element("span", {}, "none of those at hand")])));
   };
   const drawStrips = () => {
