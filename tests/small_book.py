@@ -19,7 +19,7 @@ from sphinx.util.docutils import docutils_namespace
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="486pt" height="100pt"/>'
 RECORD = {
     "kind": "figure", "id": "fig12", "title": "Images per class", "finding": "More help.",
-    "caption": "More help. Means over seeds.", "alt": "A line that rises with IPC.",
+    "caption": "Means over seeds.", "alt": "A line that rises with IPC.",
     "page": "notebooks/03_detection", "path": "results/quick/figures/fig12.json",
     "profile": "quick", "variant": False, "seeds": [0, 1, 2], "commit": "0123456789ab",
     "device": "cpu, 1 threads", "date": "2024-02-29", "wall_seconds": 90.0,

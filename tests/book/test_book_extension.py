@@ -150,7 +150,7 @@ def code(source: str, *tags: str, **bundle: Any) -> Any:
 
 def test_a_notebook_shows_the_entry_that_it_made_itself(book: Book) -> None:
     variant = {
-        **RECORD, "variant": True, "caption": "Another finding. Other seeds.",
+        **RECORD, "variant": True, "finding": "Another finding", "caption": "Other seeds.",
         "path": "results/quick/variants/0123abcd/fig12.json",
     }  # fmt: skip
     book.write("results/quick/variants/0123abcd/fig12.json", json.dumps(variant))

@@ -13,7 +13,7 @@ import torch
 from browsing import MODULES, STATIC, opened_browser, page_of
 
 from trustdd.networks.convnet import ConvNet
-from trustdd.report.analysis.confidence import FROM_LOGITS, confidence_of
+from trustdd.report.confidence import FROM_LOGITS, confidence_of
 from trustdd.report.page_data import images as page_images
 from trustdd.report.page_data.packing import packed, script
 from trustdd.report.page_data.students import layers

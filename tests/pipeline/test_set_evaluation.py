@@ -208,7 +208,7 @@ def test_nothing_is_bold_whose_interval_holds_0(trusted: Measured, plain: Measur
         for _, _, value, verdict in rows:
             low, high = value.interval
             excludes = low > 0 or high < 0
-            assert value.best == (excludes and verdict != "")
+            assert value.strong == (excludes and verdict != "")
             if verdict:
                 assert (verdict == "undecided") == (not excludes)
 
@@ -218,7 +218,7 @@ def test_one_seed_has_no_interval_and_no_verdict(digits: InlierData, tmp_path: P
     found = measure(path, Protocol(settings=SMALL, scores=False), progress=False)
     assert found.real is None
     made = gains_table(found)
-    assert all(row[3] == "one seed" and not row[2].best for row in made.rows
+    assert all(row[3] == "one seed" and not row[2].strong for row in made.rows
                if isinstance(row, tuple))  # fmt: skip
     assert "IOR" in {g.name for g in gains(found)} and "LRS" not in {g.name for g in gains(found)}
 

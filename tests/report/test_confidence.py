@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from trustdd.report.analysis.confidence import FROM_LOGITS, confidence_of, softmax
+from trustdd.report.confidence import FROM_LOGITS, confidence_of, softmax
 from trustdd.students.scores import SCORES
 
 

@@ -14,10 +14,11 @@ import pytest
 from fabricated_runs import stored_profile
 from matplotlib.figure import Figure
 
-from trustdd.report import export, style
+from trustdd.report import style
 from trustdd.report.export import MadeFigure, MadeTable
 from trustdd.report.figures import FIGURES
 from trustdd.report.markup import Column
+from trustdd.report.request import Request
 from trustdd.report.results import MissingArtefacts, Results
 from trustdd.report.tables import TABLES
 from trustdd.store.profiles import load_profile
@@ -58,13 +59,14 @@ def test_a_figure_made_again_elsewhere_has_the_same_bytes(profile, folder):
     # another process, another day as far as matplotlib can tell, another order of sets
     environment = {**os.environ, "PYTHONHASHSEED": "17", "SOURCE_DATE_EPOCH": "86400"}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
-    again = {s: (folder / "fabricated" / "figures" / f"fig02.{s}").read_bytes() for s in first}
+    names = {s: path.name for s, path in FIGURES.show("fig02", profile=profile).files.items()}
+    again = {s: (folder / "fabricated" / "figures" / names[s]).read_bytes() for s in first}
     assert {s for s in first if first[s] != again[s]} == set()
 
 
 def test_a_table_made_again_has_the_same_bytes(profile):
     first = _bytes(TABLES.show("tab08", profile=profile).files)
-    assert set(first) == {"tex", "html", "md", "csv", "json"}
+    assert set(first) == {"tex", "html", "md", "csv", "quoted.csv", "json"}
     assert first == _bytes(TABLES.show("tab08", profile=profile).files)
 
 
@@ -116,7 +118,7 @@ def test_record_says_what_it_was_made_from(profile, fig10):
     digest = hashlib.sha256(first.path("curves.csv").read_bytes()).hexdigest()
     assert record["inputs"][f"{first.experiment.key}/curves.csv"] == digest
     assert len(record["inputs"]) == 9
-    assert record["command"] == "trustdd figure fig10 --profile fabricated"
+    assert record["command"] == "trustdd figure fig10 --profile fabricated.yaml"
     for name, expected in record["files"].items():
         path = fig10.files["json"].with_name(name)
         assert hashlib.sha256(path.read_bytes()).hexdigest() == expected
@@ -144,9 +146,9 @@ def test_other_runs_make_a_variant_beside_the_profiles_own_figure(profile, folde
     assert variant.files["svg"].parent.parent == folder / "fabricated" / "variants"
     assert variant.record["variant"]
     assert variant.record["seeds"] == [0, 1]
-    assert "-p 'seeds=[0, 1]'" in variant.record["command"]
+    assert "seed: [0, 1]" in variant.record["command"]
     kept = folder / "fabricated" / "figures"
-    assert {s: (kept / f"fig10.{s}").read_bytes() for s in own} == own
+    assert {s: (kept / fig10.files[s].name).read_bytes() for s in own} == own
     # the profile's own runs, in whatever order or form, are no variant
     experiments = list(profile.group("main"))[::-1]
     same = FIGURES.show("fig10", experiments, profile)
@@ -198,6 +200,8 @@ def test_missing_artefacts_name_the_entry(profile, tmp_path, monkeypatch):
 
 def test_variants_of_other_settings_go_to_other_folders(profile):
     runs = Results(profile).planned("main")
-    places = [export.destination("figure", "x", part, False) for part in (runs[:2], runs[2:])]
+    places = [
+        Request(profile=profile, runs=tuple(part)).place("figure") for part in (runs[:2], runs[2:])
+    ]
     assert places[0] != places[1]
-    assert export.destination("figure", "x", runs[1::-1], False) == places[0]
+    assert Request(profile=profile, runs=tuple(runs[1::-1])).place("figure") == places[0]

@@ -12,7 +12,7 @@ from matplotlib.colors import to_hex
 
 from trustdd.report import style
 from trustdd.report.analysis import selective
-from trustdd.report.analysis.confidence import confidence_of
+from trustdd.report.confidence import confidence_of
 from trustdd.report.figures import FIGURES
 from trustdd.report.figures.ablations import varied
 from trustdd.report.figures.detection import _confidence_finding
@@ -26,6 +26,7 @@ from trustdd.report.results import (
     reports,
     summary,
 )
+from trustdd.report.view import View
 from trustdd.store.profiles import load_profile
 from trustdd.store.run import Run
 from trustdd.students import metrics
@@ -82,12 +83,14 @@ def test_every_figure_fits_its_page_and_says_what_it_is(make, entry_id, width):
         assert box.y0 >= -1 and box.y1 <= figure.bbox.y1 + 1, f"{name!r} is too high"
     for one, other in itertools.combinations(drawn, 2):
         assert not drawn[one].overlaps(drawn[other]), f"{one!r} and {other!r} overlap"
-    assert figure.get_figwidth() == pytest.approx(style.WIDTHS[width])
+    assert figure.get_figwidth() == pytest.approx(style.width_in_inches(width))
+    with style.applied():
+        assert style.check(figure) == []
     shown = " ".join(t.get_text() for t in _texts(figure))
     assert "profile: fabricated" in shown
     assert made.finding.split()[0] in shown
     assert len(made.alt) > 60
-    assert made.caption.startswith(made.finding)
+    assert made.finding not in made.caption
     assert not set(made.caption + made.alt) & set("*`<>$[]"), "it would change as Markdown"
     assert "nan" not in (made.caption + made.alt + made.finding).lower().split()
     assert not made.data.empty
@@ -103,13 +106,15 @@ def test_a_mode_has_the_same_colour_everywhere(make, entry_id):
         drawn |= {
             to_hex(patch.get_facecolor()).upper() for patch in axes.patches if patch.get_fill()
         }
-    assert {style.COLOURS["oe"], style.COLOURS["poe"]} <= drawn
-    allowed = {*style.COLOURS.values(), style.INK, style.GRID, style.CARD}
+    assert {style.colour("oe").upper(), style.colour("poe").upper()} <= drawn
+    modes = {style.colour(mode) for mode in style.NAMES}
+    allowed = {*modes, style.INK, style.GRID, style.CARD}
     assert drawn <= {colour.upper() for colour in allowed}
 
 
 def test_modes_differ_in_more_than_colour():
-    for looks in (style.COLOURS, style.MARKERS, style.LINES):
+    assert len({style.colour(mode) for mode in style.NAMES}) == 3
+    for looks in (style.MARKERS, style.LINES):
         assert len(set(map(str, looks.values()))) == 3
 
 
@@ -130,7 +135,7 @@ def test_fig01_shows_an_image_at_a_fixed_share_of_confidence(make, stored):
     assert f"ordinary DD says {logits[place].argmax()}" in made.finding
     image = made.figure.axes[0].images[0].get_array()
     np.testing.assert_allclose(image, kept["ood.textures"][0] / 255, atol=1e-6)
-    assert made.seeds == (0,)
+    assert {run.experiment.seed for run in made.runs} == {0}
 
 
 def test_fig02_histograms_hold_every_image_once(make, stored):
@@ -140,14 +145,16 @@ def test_fig02_histograms_hold_every_image_once(make, stored):
     runs = [r for r in stored.runs("main") if r.experiment.outliers == "oe"]
     inside = [confidence_of(arrays(r, "logits.safetensors")["in"]) for r in runs]
     own = made.data[(made.data["outliers"] == "oe") & (made.data["images"] == "in")]
-    expected, _ = np.histogram(np.concatenate(inside), [*own["msp_from"], 1.0])
+    expected, _ = np.histogram(np.concatenate(inside), [*own["score_from"], 1.0])
     np.testing.assert_allclose(own["share"], expected / expected.sum(), atol=1e-9)
-    assert made.finding.startswith("Outliers lower the median confidence")
+    assert made.finding.startswith("Outliers lower the median MSP")
 
 
 def test_fig02_finding_follows_the_numbers():
-    assert "do not lower" in _confidence_finding({"none": 0.3, "poe": 0.6})
-    assert "0.30 (POE)" in _confidence_finding({"none": 0.6, "poe": 0.3})
+    assert "do not lower" in _confidence_finding({"none": 0.3, "poe": 0.6}, "MSP")
+    assert "0.30 (POE)" in _confidence_finding({"none": 0.6, "poe": 0.3}, "MSP")
+    mixed = _confidence_finding({"none": 0.5, "oe": 0.6, "poe": 0.3}, "Energy")
+    assert mixed.startswith("Outliers change the median Energy")
 
 
 def test_fig03_corrupts_one_image_of_each_class(stored):
@@ -263,7 +270,7 @@ def test_fig10_has_one_panel_where_there_is_one_loss(stored):
     (panel,) = made.figure.axes
     assert panel.get_title(loc="left") == "images and outliers together"
     assert "InD images" not in made.finding
-    assert "one for images and outliers" in made.caption
+    assert "for images and outliers at once" in made.caption
 
 
 @pytest.mark.parametrize(
@@ -327,21 +334,20 @@ def test_fig17_counts_the_architectures_where_outliers_help(make):
     assert set(made.data["network"]) == {"convnet", "mlp", "lenet"}
 
 
-def test_fig18_separates_what_was_drawn_apart(make, stored):
+def test_fig18_shows_distances_in_units_of_the_inliers_median(make, stored):
     made = make("fig18")
-    counts = made.data.groupby(["outliers", "images"]).size().unstack()
-    assert (counts["in"] == 200).all()
-    assert (counts["gaussian"] == 60).all()
     run = stored.runs("main")[0]
     stored_points = arrays(run, "features.safetensors")
-    own = made.data[(made.data["outliers"] == "none") & (made.data["images"] == "in")]
-    np.testing.assert_array_equal(own[["x", "y"]], stored_points["in"])
+    nearest = stored_points["in_distance"].astype(float)
+    far = stored_points["distance.gaussian"].astype(float)
+    rows = made.data.query("outliers == 'none' and seed == 0 and images == 'gaussian'")
+    assert rows["q50"].item() == pytest.approx(np.median(far) / np.median(nearest))
     # by counting pairs
-    inside, outside = stored_points["in_distance"], stored_points["distance.gaussian"]
-    pairs = np.mean(outside[:, None] > inside) + np.mean(outside[:, None] == inside) / 2
-    from trustdd.report.figures.generality import _separation
-
-    assert _separation(run, ["gaussian"])["gaussian"] == pytest.approx(pairs)
+    pairs = (far[:, None] > nearest).mean() + (far[:, None] == nearest).mean() / 2
+    assert rows["auroc"].item() == pytest.approx(pairs)
+    # a row for every mode, seed and set; InD has no AUROC against itself
+    assert len(made.data) == 3 * 3 * 4
+    assert made.data[made.data["images"] == "in"]["auroc"].isna().all()
 
 
 def test_fig19_calibration_and_risk(make, stored):
@@ -353,7 +359,7 @@ def test_fig19_calibration_and_risk(make, stored):
         metrics.expected_calibration_error(confidence, correct, 15)
     )
     # everything accepted: InD errors and all OOD inputs, half and half
-    risk = selective.risk_curve(run)
+    risk = selective.risk_curve(View([run]), run)
     assert risk[-1] == pytest.approx(0.5 * (1 - correct.mean()) + 0.5)
     data = make("fig19").data
     assert set(data["curve"]) == {"reliability", "risk"}
@@ -387,13 +393,14 @@ def test_one_seed_is_drawn_without_spread_and_said(stored, entry_id):
     groups = FIGURES.find(entry_id).groups
     runs = [r for r in stored.planned(*groups) if r.experiment.seed == 0]
     made = FIGURES.make(entry_id, runs, width="column", profile="fabricated")
-    assert "1 seed" in " ".join(t.get_text() for t in _texts(made.figure))
+    assert "fabricated · seed 0" in " ".join(t.get_text() for t in _texts(made.figure))
     assert "nan" not in (made.caption + made.alt + made.finding).lower()
 
 
 def test_colour_images_and_many_classes_are_drawn(tmp_path):
-    from fabricated_runs import _set
+    import torch
 
+    from trustdd.data.distilled_set import DistilledSet
     from trustdd.settings.experiment import Experiment
 
     experiment = Experiment(dataset="cifar10", data_root="x", ipc=3)
@@ -402,8 +409,10 @@ def test_colour_images_and_many_classes_are_drawn(tmp_path):
     images = generator.random((30, 3, 32, 32))
     labels = np.repeat(np.arange(10), 3)
     for name in ("initial.safetensors", "distilled.safetensors"):
-        kept = _set(images, labels, None, experiment)
-        kept = type(kept)(kept.images, kept.labels, None, None, experiment, (0.3,) * 3, (0.35,) * 3)
+        normalised = torch.tensor((images - 0.3) / 0.35, dtype=torch.float32)
+        kept = DistilledSet(
+            normalised, torch.tensor(labels), None, None, experiment, (0.3,) * 3, (0.35,) * 3
+        )
         kept.save(run.path(name))
     run.record("distill", ["initial.safetensors", "distilled.safetensors"], 1.0)
     made = FIGURES.make("fig07", [run], profile="p")

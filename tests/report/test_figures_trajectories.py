@@ -47,9 +47,9 @@ def test_the_series_are_those_of_the_experts(runs: list[Run]) -> None:
 def test_lines_are_means_over_seeds_in_the_colours_of_the_modes(runs: list[Run]) -> None:
     accuracy, distance, step = FIGURES.make("fig21", runs).figure.axes
     lines = {to_hex(line.get_color()).upper(): line for line in distance.lines}
-    assert set(lines) == {style.COLOURS["none"].upper(), style.COLOURS["poe"].upper()}
+    assert set(lines) == {style.colour("none").upper(), style.colour("poe").upper()}
     # experts of (1 + i + s) ∈ {1, 2} and {2, 3}: means 1.5 and 2.5, over seeds 2
-    drawn = lines[style.COLOURS["poe"].upper()]
+    drawn = lines[style.colour("poe").upper()]
     assert drawn.get_xdata().tolist() == [0, 1, 2, 3, 4]
     assert drawn.get_ydata().tolist() == pytest.approx([0, 4, 6, 22 / 3, 25 / 3])
     assert step.lines[0].get_xdata().tolist() == [1, 2, 3, 4]

@@ -15,7 +15,7 @@ from fabricated_runs import fabricate, write_profile
 from sklearn.metrics import roc_curve
 
 from trustdd.data.inputs import load_inputs
-from trustdd.report.analysis.confidence import confidence_of, threshold_of
+from trustdd.report.confidence import confidence_of, threshold_of
 from trustdd.report.page_data import (
     confidences,
     course,

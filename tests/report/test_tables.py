@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from html.parser import HTMLParser
 
+import numpy as np
 import pandas as pd
 import pytest
 from fabricated_runs import stored_profile
@@ -15,6 +16,7 @@ from trustdd.report.comparison import Difference, difference
 from trustdd.report.markup import Code, Column, Measured, Section
 from trustdd.report.primary import primary_of
 from trustdd.report.results import Results, reports, summary
+from trustdd.report.table_style import TableStyle
 from trustdd.report.tables import TABLES
 from trustdd.report.verdicts import judge
 from trustdd.store.profiles import load_profile
@@ -65,7 +67,7 @@ def _row(made, first, section=""):
 COLUMNS = (Column("set"), Column("none", "AUROC ↑", True), Column("OE", "AUROC ↑", True))
 ROWS = (
     Section("digits, IPC 2"),
-    ("50% & more_x", Measured(0.5, 0.01), Measured(0.913, 0.004, best=True)),
+    ("50% & more_x", Measured(0.5, 0.01, rank=2), Measured(0.913, 0.004, rank=1, clear=True)),
     (Code("a_b"), None, Measured(-0.02, sign=True, interval=(-0.05, 0.01))),
 )
 
@@ -125,8 +127,10 @@ def test_every_rendering_of_every_table_has_the_same_shape(make, entry_id):
         if line.endswith(r"\\") and "multicolumn" not in line:
             assert len(re.split(r"(?<!\\)&", line)) == width
     assert made.frame.shape == (len(made.rows), width)
-    assert made.caption.endswith("Profile: fabricated.")
-    assert not set(made.caption) & set("*`<>$[]"), "the caption would change as Markdown"
+    words = made.words(TableStyle())
+    assert words.startswith(f"{made.finding}. ")
+    assert words.count(made.finding) == 1
+    assert not set(words) & set("*`<>$[]"), "the caption would change as Markdown"
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no TeX is installed")
@@ -139,7 +143,7 @@ def test_tables_and_numbers_compile_alone_and_included(make, stored, tmp_path):
 
     for entry_id in MADE:
         made = make(entry_id)
-        text = latex.table(made.columns, made.rows, made.caption, f"tab:{entry_id}")
+        text = latex.table(made.columns, made.rows, made.words(TableStyle()), f"tab:{entry_id}")
         (tmp_path / f"{entry_id}.tex").write_text(text)
     assert compiles("tab08.tex") > 1000
     (tmp_path / "numbers.tex").write_text(numbers.macros(numbers.numbers(stored)))
@@ -153,11 +157,54 @@ def test_tables_and_numbers_compile_alone_and_included(make, stored, tmp_path):
     assert compiles("paper.tex") > 1000
 
 
-def test_the_best_is_marked_as_shown():
-    row = [Measured(0.9711), Measured(0.9714), Measured(0.95), None]
-    assert [c.best for c in markup.mark_best(row)[:3]] == [True, True, False]
-    assert [c.best for c in markup.mark_best(row, smaller=True)[:3]] == [False, False, True]
-    assert not markup.mark_best([Measured(0.5), None])[0].best
+def _over_seeds(*values):
+    return Measured(float(np.mean(values)), float(np.std(values, ddof=1)), dict(enumerate(values)))
+
+
+def test_the_best_is_clear_where_its_difference_from_the_next_is_beyond_its_interval():
+    # paired by seed: always 0.02 above, though the seeds differ by more
+    close = [_over_seeds(0.50, 0.60, 0.70), _over_seeds(0.52, 0.621, 0.72), None]
+    best = markup.ranked(close)
+    assert [c.rank for c in best[:2]] == [2, 1]
+    assert best[1].clear and not best[0].clear
+    # the same means, but no seed tells them apart
+    mixed = markup.ranked([_over_seeds(0.50, 0.60, 0.70), _over_seeds(0.70, 0.60, 0.561)])
+    assert [c.rank for c in mixed] == [2, 1]
+    assert not any(c.clear for c in mixed)
+    # of errors, the smaller one
+    assert [c.rank for c in markup.ranked(close, smaller=True)[:2]] == [1, 2]
+    # a single seed shows nothing
+    single = markup.ranked([Measured(0.5, values={0: 0.5}), Measured(0.9, values={0: 0.9})])
+    assert [(c.rank, c.clear) for c in single] == [(2, False), (1, False)]
+    assert markup.ranked([Measured(0.5), None])[0].rank == 0
+
+
+def test_values_equal_as_shown_share_a_rank():
+    row = markup.ranked([Measured(0.9711), Measured(0.9714), Measured(0.95), None])
+    assert [c.rank for c in row[:3]] == [1, 1, 2]
+    assert not any(c.clear for c in row[:3])
+
+
+@pytest.mark.parametrize(
+    ("look", "tex", "html", "md"),
+    [
+        (TableStyle(), r"\textbf{91.3} $\pm$ 0.4", "<strong>91.3</strong> ± 0.4", "**91.3** ± 0.4"),
+        (TableStyle(bold="none"), "& 91.3 $\\pm$ 0.4", "right\">91.3", "| 91.3"),
+        (TableStyle(second="underline"), r"\underline{50.0} $\pm$", "<u>50.0</u> ±", "*50.0* ±"),
+        (TableStyle(second="italic"), r"\textit{50.0} $\pm$", "<em>50.0</em> ±", "*50.0* ±"),
+        (TableStyle(ranks=True), r"0.4\textsuperscript{1}", "0.4<sup>1</sup>", "0.4 (1)"),
+    ],
+)  # fmt: skip
+def test_marks_follow_the_look_in_every_rendering(look, tex, html, md):
+    assert tex in latex.table(COLUMNS, ROWS, "c", "tab:x", look)
+    assert html in markup.html_table(COLUMNS, ROWS, "c", "x", look)
+    assert md in markup.markdown(COLUMNS, ROWS, look)
+
+
+def test_bold_is_explained_where_something_is_ranked(make):
+    assert "Bold: the best, where" in make("tab03").words(TableStyle())
+    assert "Bold" not in make("tab03").words(TableStyle(bold="none"))
+    assert "Bold" not in make("tab02").words(TableStyle())
 
 
 def test_numbers_in_cells():
@@ -182,8 +229,8 @@ def test_main_table_holds_the_means_of_the_reports(make, stored):
     assert treated.std == pytest.approx(poe["auroc"].std(ddof=1))
     assert rest[2].mean == pytest.approx(poe["fpr95"].mean())
     assert none.mean < min(oe.mean, treated.mean)
-    assert treated.best or oe.best
-    assert not none.best
+    assert {treated.rank, oe.rank} == {1, 2}
+    assert none.rank == 3
     mean = _row(made, "mean", section)[2]
     level = summary(stored.runs("main")).query("outliers == 'poe'")["auroc"]
     assert (mean.mean, mean.std) == pytest.approx((level.mean(), level.std(ddof=1)))

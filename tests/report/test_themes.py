@@ -18,7 +18,7 @@ def svg() -> str:
     with style.applied():
         figure = style.canvas(3.25, 1.0, "A finding", [style.mode_handle("oe")])
         left, right = style.panels(figure, 2, 2)
-        left.plot([0, 1], [0.123456789, 1], "o", color=style.COLOURS["poe"], mec=style.CARD)
+        left.plot([0, 1], [0.123456789, 1], "o", color=style.colour("poe"), mec=style.CARD)
         right.imshow(np.linspace(0, 1, 12).reshape(3, 4))
         right.text(1, 1, "on it", color=style.ON_DARK)
         style.finish(figure, "mark")
@@ -66,12 +66,18 @@ def test_no_ink_of_the_light_is_left_in_the_dark(svg: str) -> None:
 
 def test_every_ink_is_read_on_its_ground() -> None:
     """Lines and marks need a contrast of 3, text one of 4.5."""
-    lines = {*style.COLOURS.values(), *style.OTHERS, style.OUTLIER_INK, style.INK, style.FAINT}
-    assert lines <= set(DARK_INKS)
+    modes = {style.colour(mode) for mode in style.NAMES}
+    texts = {style.text_colour(mode) for mode in style.NAMES}
+    others = {*style.BOOK.palette.others, style.OUTLIER_INK, style.INK, style.FAINT}
+    lines = {ink.lower() for ink in (*modes, *texts, *others)}
+    dark = {ink.lower(): other for ink, other in DARK_INKS.items()}
+    assert lines <= set(dark)
     for ink in lines:
-        assert contrast(DARK_INKS[ink], GROUNDS["dark"]) >= 4.5, ink
-    for ink in (style.INK, style.FAINT, *style.COLOURS.values()):
+        assert contrast(dark[ink], GROUNDS["dark"]) >= 4.5, ink
+    for ink in (style.INK, style.FAINT, *modes):
         assert contrast(ink, GROUNDS["light"]) >= 3, ink
+    for ink in texts:
+        assert contrast(ink, GROUNDS["light"]) >= 4.4, ink
 
 
 def test_places_move_by_less_than_a_hundredth_of_a_point(svg: str) -> None:

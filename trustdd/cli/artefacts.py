@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from trustdd.cli.selecting import selected, selection_options, style_here, style_option
 from trustdd.settings.errors import BadInput, Explained
 
 if TYPE_CHECKING:
@@ -24,79 +25,123 @@ available_option = click.option(
     help="Leave out what cannot be made from the runs that are there (for the workflow).",
 )  # fmt: skip
 width_option = click.option("--width", help="Of the figure: column (3.25 in), page, or inches.")
+runs_option = click.option(
+    "--runs", multiple=True, metavar="RUNS",
+    help="Runs in place of the entry's own: a group of the profile, a grid such as "
+    "'{ipc: 2, outliers: [none, poe], seed: [0, 1]}', or a run's key. May be repeated.",
+)  # fmt: skip
 
 
 @click.command(
-    epilog="\b\nExample:\n  trustdd figure fig02 --profile quick --width column",
+    epilog="""\b
+Examples:
+  trustdd figure fig02 --profile quick --width column
+  trustdd figure fig02 --score energy --ood textures,photos --seeds 0-4 --outliers none,poe
+  trustdd figure all --style ieee-column
+""",
     short_help="Make figures again from stored runs, in all formats.",
 )
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
 @profile_option
+@selection_options
+@style_option
 @width_option
+@runs_option
 @stamp_option
 @available_option
-def figure(
-    ids: tuple[str, ...], profile: str, width: str | None, stamp: Path | None, available: bool
-) -> None:
+def figure(ids: tuple[str, ...], **options: Any) -> None:
     """Make the figures ID... (or `all`) again from stored runs: SVG, PDF, PNG, data, record.
 
-    Nothing is trained; what is not there is named, with the command that makes it.
+    Nothing is trained; what is not there is named, with the command that makes it. What is selected
+    or looks different is a variant of its own, in results/PROFILE/variants.
     """
     from trustdd.report.figures import FIGURES
 
-    _make(FIGURES, ids, profile, stamp, width, available)
+    _make(FIGURES, ids, **options)
 
 
 @click.command(
-    epilog="\b\nExample:\n  trustdd table tab03 --profile quick",
+    epilog="""\b
+Examples:
+  trustdd table tab03 --profile quick
+  trustdd table tab03 --metric fpr95_in,aupr_out --score energy
+""",
     short_help="Make tables again from stored runs, in all formats.",
 )
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
 @profile_option
+@selection_options
+@style_option
+@runs_option
 @stamp_option
 @available_option
-def table(ids: tuple[str, ...], profile: str, stamp: Path | None, available: bool) -> None:
+def table(ids: tuple[str, ...], **options: Any) -> None:
     """Make the tables ID... (or `all`) again from stored runs: LaTeX, HTML, Markdown, CSV, record.
 
-    Nothing is trained; what is not there is named, with the command that makes it.
+    Nothing is trained; what is not there is named, with the command that makes it. What is selected
+    or looks different is a variant of its own, in results/PROFILE/variants.
     """
     from trustdd.report.tables import TABLES
 
-    _make(TABLES, ids, profile, stamp, None, available)
+    _make(TABLES, ids, **options)
 
 
 def _make(
     catalogue: Catalogue[Any],
     ids: tuple[str, ...],
-    profile_name: str,
+    *,
+    profile: str,
+    style: str | None,
+    runs: tuple[str, ...],
     stamp: Path | None,
-    width: str | None,
     available: bool,
+    width: str | None = None,
+    **choices: Any,
 ) -> None:
+    from trustdd.report.request import runs_of_words
     from trustdd.report.results import MissingArtefacts
     from trustdd.settings.errors import MissingData
     from trustdd.store.files import sha256, write_json
     from trustdd.store.profiles import load_profile
 
-    profile = load_profile(profile_name)
+    chosen = load_profile(profile)
     wanted = [catalogue.find(i).id for i in ids if i != "all"]
-    held = [i for i, e in catalogue.entries.items() if set(e.groups) <= set(profile.groups)]
+    held = [i for i, e in catalogue.entries.items() if set(e.groups) <= set(chosen.groups)]
+    # the workflow makes the book, whatever style file lies where it runs
+    look = style_here(style, book=stamp is not None)
+    _warn_of_colours(look)
+    given = runs_of_words(chosen, runs) if runs else None
     made: dict[str, str] = {}
     for entry_id in dict.fromkeys([*wanted, *(held if "all" in ids else ())]):
         try:
-            shown = catalogue.show(entry_id, profile=profile, width=width)
+            shown = catalogue.show(
+                entry_id, given, chosen, width=width, style=look, strict=entry_id in wanted,
+                **selected(dict(choices)),
+            )  # fmt: skip
         except (MissingArtefacts, MissingData) as error:
             if entry_id in wanted and not available:
                 raise
             # `all` is all that can be made
             click.echo(f"left out {entry_id}: {error}", err=True)
             continue
+        for note in shown.notes:
+            click.echo(f"{entry_id}: {note}", err=True)
         for path in shown.files.values():
             made[str(path)] = sha256(path)
             if stamp is None:
                 click.echo(path)
     if stamp is not None:
         write_json(stamp, made)
+
+
+def _warn_of_colours(look: str) -> None:
+    from trustdd.report.style import BOOK, check_palette
+    from trustdd.report.style_file import read_style
+
+    asked, _ = read_style(look)
+    if asked.palette != BOOK.palette:
+        for warning in check_palette(asked):
+            click.echo(f"style {asked.name}: {warning}", err=True)
 
 
 @click.command(

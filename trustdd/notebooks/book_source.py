@@ -167,7 +167,7 @@ def _executed(folder: Path) -> list[Path]:
 
 def _variants(notebooks: Path, profile: str) -> list[str]:
     """Names of the variants of a profile's entries that the notebooks show."""
-    pattern = re.compile(rf"results/{re.escape(profile)}/variants/([0-9a-f]+)/")
+    pattern = re.compile(rf"results/{re.escape(profile)}/variants/([^/\"]+)/")
     found: set[str] = set()
     for path in (*_executed(notebooks), *_executed(notebooks / "variants")):
         found |= set(pattern.findall(path.read_text(encoding="utf-8")))

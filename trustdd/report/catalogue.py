@@ -12,21 +12,20 @@ import difflib
 import importlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from trustdd.report import style
-from trustdd.report.comparison import seeds_text
 from trustdd.report.export import (
     MadeFigure,
     MadeTable,
     describe,
-    destination,
     kept_files,
     write_figure,
     write_table,
 )
+from trustdd.report.request import Request
 from trustdd.report.results import (
     BUDGET_COLUMNS,
     MissingArtefacts,
@@ -36,6 +35,9 @@ from trustdd.report.results import (
     require,
     seeds_of,
 )
+from trustdd.report.selection import Selection
+from trustdd.report.style_file import read_style
+from trustdd.report.view import View
 from trustdd.settings.errors import BadInput, MissingData
 from trustdd.store.profiles import Profile, load_profile
 from trustdd.store.records import read_record
@@ -44,6 +46,9 @@ from trustdd.store.run import Run
 if TYPE_CHECKING:
     from trustdd.settings.experiment import Experiment
 
+#: what a selection may say of an entry: of one from reports, from runs alone, or of one setting
+REPORTED = ("score", "metric", "ood", "seeds", "outliers", "method", "ipc")
+OF_RUNS = ("seeds", "outliers", "method", "ipc")
 MIME = "application/vnd.trustdd.entry+json"
 Made = TypeVar("Made", MadeFigure, MadeTable)
 
@@ -67,6 +72,8 @@ class Entry:
         experts: it is made from the runs' stored experts.
         partial: it takes what is finished, where others need all of their runs.
         data: it reads the dataset itself.
+        options: what may be selected of it, attributes of `Selection`.
+        metrics: the measures it shows where none are selected.
     """
 
     id: str
@@ -83,6 +90,8 @@ class Entry:
     experts: bool = False
     partial: bool = False
     data: bool = False
+    options: tuple[str, ...] = OF_RUNS
+    metrics: tuple[str, ...] = ("auroc",)
 
     @property
     def stored(self) -> bool:
@@ -115,11 +124,15 @@ class Shown:
         record: the provenance record, as in the entry's JSON file.
         files: suffix → path of each file written.
         html: a table's HTML; empty for a figure.
+        notes: what its maker should know: seeds that are not stored, type that is too small.
+        kept: it is as it was published, since what it was made from is not here.
     """
 
     record: dict[str, Any]
     files: dict[str, Path]
     html: str = ""
+    notes: tuple[str, ...] = ()
+    kept: bool = False
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         bundle: dict[str, Any] = {MIME: self.record}
@@ -160,6 +173,59 @@ class Catalogue(Generic[Made]):
         hint = f"; nearest: {', '.join(near)}" if near else ""
         raise BadInput(f"{self.kind} '{entry_id}'{hint}; expected one of {', '.join(self.entries)}")
 
+    def request(
+        self,
+        entry_id: str,
+        runs: Sequence[Run | Experiment] | None = None,
+        profile: str | Path | Profile = "quick",
+        *,
+        width: str | float | None = None,
+        style: str | Path | style.Style = "book",
+        strict: bool = True,
+        **selected: Any,
+    ) -> Request:
+        """Put together what is asked of an entry, see `show` for the arguments.
+
+        Args:
+            entry_id: the entry.
+            runs: as for `show`.
+            profile: likewise.
+            width: likewise.
+            style: likewise.
+            strict: refuse what the entry cannot show; otherwise that is left open.
+            selected: likewise.
+
+        Raises:
+            BadInput: an option is unknown or plays no part in the entry.
+        """
+        entry = self.find(entry_id)
+        chosen = profile if isinstance(profile, Profile) else load_profile(profile)
+        asked = Selection.of(**selected)
+        if strict:
+            self._check_options(entry, asked)
+        look, with_look = read_style(style)
+        own = self._given(entry, runs, chosen)
+        selection = asked.over(with_look).only(entry.options)
+        return Request(profile=chosen, selection=selection, look=look, width=width, runs=own)
+
+    def _check_options(self, entry: Entry, asked: Selection) -> None:
+        apart = [name for name in asked.given if name not in entry.options]
+        if apart:
+            taken = ", ".join(entry.options) or "nothing; it is made from settings and data"
+            raise BadInput(
+                f"{self.kind} {entry.id} ({entry.title}) has no {' or '.join(apart)} to choose; "
+                f"it takes {taken}"
+            )
+
+    def _given(
+        self, entry: Entry, runs: Sequence[Run | Experiment] | None, profile: Profile
+    ) -> tuple[Run, ...] | None:
+        """Runs in place of the profile's own; ``None`` where they are these."""
+        if runs is None:
+            return None
+        given = [r if isinstance(r, Run) else Run.of(r, profile.name) for r in runs]
+        return None if _are_own(given, entry, profile) else tuple(given)
+
     def make(
         self,
         entry_id: str,
@@ -167,6 +233,8 @@ class Catalogue(Generic[Made]):
         *,
         width: str | float | None = None,
         profile: str | None = None,
+        style: str | Path | style.Style = "book",
+        **selected: Any,
     ) -> Made:
         """Make one entry from runs, without writing anything.
 
@@ -176,25 +244,43 @@ class Catalogue(Generic[Made]):
                 their settings.
             width: of a figure: ``"column"``, ``"page"`` or inches; by default the entry's own.
             profile: named in its mark; by default the one that the runs are stored under.
+            style: its look, as for `show`.
+            selected: what of the runs is shown, as for `show`.
 
         Raises:
-            ValueError: unknown id or impossible width.
+            BadInput: unknown id, option or style, or impossible width.
             MissingArtefacts: a run lacks a file that the entry is made from, or the runs do not
-                hold a setting that it compares.
+                hold what is selected, or a setting that the entry compares.
         """
         entry = self.find(entry_id)
-        shown_profile = profile or profile_of(runs)
+        asked = Selection.of(**selected)
+        self._check_options(entry, asked)
+        look, with_look = read_style(style)
+        named = profile or profile_of(runs)
+        what = f"{self.kind} {entry.id} of profile '{named}'"
+        chosen, settled = asked.over(with_look).only(entry.options).settle(runs, what)
+        with self._named(entry):
+            chosen = require(chosen, entry.files, named)
+        return self._made(entry, chosen, settled, look, width, named)
+
+    def _made(
+        self,
+        entry: Entry,
+        runs: Sequence[Run],
+        selection: Selection,
+        look: style.Style,
+        width: str | float | None,
+        profile: str,
+    ) -> Made:
         maker = self.maker(entry)
-        with self._named(entry), style.applied():
-            runs = require(runs, entry.files, shown_profile)
+        with self._named(entry), style.applied(look):
+            view = View(runs, selection, entry.metrics)
             if self.kind == "table":
-                made = maker(runs)
-            else:
-                made = maker(runs, style.width_in_inches(width or entry.width))
-            if isinstance(made, MadeTable):
-                return made.with_note(f"Profile: {shown_profile}.")  # type: ignore[return-value]
-            seeds = _seeds_mark(entry, made, runs)
-            style.finish(made.figure, f"profile: {shown_profile}{seeds}")
+                return maker(view)
+            made = maker(view, style.width_in_inches(width or look.width or entry.width, look))
+            assert isinstance(made, MadeFigure)
+            seeds = f" · {_seeds_mark(View(made.runs))}" if made.runs and entry.stored else ""
+            style.finish(made.figure, f"profile: {profile}{seeds}")
         return made
 
     def available(self, profile: Profile) -> list[str]:
@@ -218,20 +304,24 @@ class Catalogue(Generic[Made]):
         entry = self.find(entry_id)
         results = Results(profile)
         with self._named(entry):
-            groups = entry.groups_of(results.profile)
-            planned = [r for r in results.planned(*groups) if entry.takes(r.experiment)]
-            if entry.partial:
-                planned = [run for run in planned if holds(run, entry.files)] or planned
-            if "*" not in entry.also:
-                own = [r for r in results.planned(*entry.groups) if entry.takes(r.experiment)]
-                planned = _at_one_budget(planned, len(own))
-            if groups and not planned:
-                raise MissingArtefacts(
-                    f"profile '{results.profile.name}' has no experiments on "
-                    f"{' or '.join(entry.datasets or ('any dataset',))} by "
-                    f"{' or '.join(entry.methods or ('any method',))}", (), "",
-                )  # fmt: skip
-            return require(planned, entry.files, results.name)
+            return require(self._planned(entry, results), entry.files, results.name)
+
+    def _planned(self, entry: Entry, results: Results) -> list[Run]:
+        """The profile's own runs for an entry, finished or not."""
+        groups = entry.groups_of(results.profile)
+        planned = [r for r in results.planned(*groups) if entry.takes(r.experiment)]
+        if entry.partial:
+            planned = [run for run in planned if holds(run, entry.files)] or planned
+        if "*" not in entry.also:
+            own = [r for r in results.planned(*entry.groups) if entry.takes(r.experiment)]
+            planned = _at_one_budget(planned, len(own))
+        if groups and not planned:
+            raise MissingArtefacts(
+                f"profile '{results.profile.name}' has no experiments on "
+                f"{' or '.join(entry.datasets or ('any dataset',))} by "
+                f"{' or '.join(entry.methods or ('any method',))}", (), "",
+            )  # fmt: skip
+        return planned
 
     @contextlib.contextmanager
     def _named(self, entry: Entry) -> Iterator[None]:
@@ -249,11 +339,15 @@ class Catalogue(Generic[Made]):
         profile: str | Path | Profile = "quick",
         *,
         width: str | float | None = None,
+        style: str | Path | style.Style = "book",
+        strict: bool = True,
+        **selected: Any,
     ) -> Shown:
         """Make an entry, export it in all formats, and return what a notebook displays.
 
         Runs of the profile's own groups make the profile's entry, in ``results/PROFILE/figures``
-        or ``…/tables``; any others make a variant beside it, ``results/PROFILE/variants/HASH``.
+        or ``…/tables``; any others, a selection or another look make a variant beside it, in
+        ``results/PROFILE/variants/NAME``. All is read from stored logits and reports.
 
         Args:
             entry_id: the entry.
@@ -261,74 +355,94 @@ class Catalogue(Generic[Made]):
                 profile's own.
             profile: a profile, its name, or the path of its file.
             width: of a figure, as for `make`.
+            style: a look, the name of one that ships with the package, or the path of a style
+                file, see `trustdd.report.style_file`.
+            strict: refuse a selection that plays no part in the entry; otherwise that part of it
+                is left open.
+            selected: what of the runs is shown, the attributes of
+                `trustdd.report.selection.Selection`: ``score="energy"``, ``metric="fpr95_in"``,
+                ``ood=["textures"]``, ``seeds="0-4"``, ``outliers="none,poe"``.
 
         Raises:
-            ValueError: unknown id or profile.
-            MissingArtefacts: experiments are missing; the message says how to make them.
-                So are images of a dataset that is not here, a `ValueError`. Neither is raised of a
-                published entry that was kept as it was made, at its own width.
+            BadInput: unknown id, profile, option or style.
+            MissingArtefacts: experiments, or what is selected of them, are missing; the message
+                says which. So are images of a dataset that is not here, a `ValueError`. Neither is
+                raised of a published entry that was kept as it was made, in its own look.
+
+        >>> figures.show("fig02", score="energy", ood="textures,photos")    # doctest: +SKIP
         """
+        asked = self.request(
+            entry_id, runs, profile, width=width, style=style, strict=strict, **selected
+        )
+        return self.answer(entry_id, asked)
+
+    def answer(self, entry_id: str, asked: Request) -> Shown:
+        """Make and export what a request asks of an entry; see `show`."""
         entry = self.find(entry_id)
-        chosen = profile if isinstance(profile, Profile) else load_profile(profile)
-        # the profile's own entry is made from all its groups, whichever of them were passed
-        given = [r if isinstance(r, Run) else Run.of(r, chosen.name) for r in runs or ()]
-        own = runs is None or _are_own(given, entry, chosen)
+        profile = asked.profile
+        what = f"{self.kind} {entry.id} of profile '{profile.name}'"
+        results = Results(profile)
+        with self._named(entry):
+            stored = self._planned(entry, results) if asked.runs is None else list(asked.runs)
+        chosen, settled = asked.selection.settle(stored, what)
+        notes = []
+        absent = asked.selection.lacking(stored)
+        if absent:
+            there = ", ".join(map(str, seeds_of(chosen)))
+            notes.append(f"seeds {', '.join(map(str, absent))} are not stored; made from {there}")
+        request = replace(asked, selection=settled)
         try:
-            shown = self.collect(entry_id, chosen) if own else given
-            made = self.make(entry_id, shown, width=width, profile=chosen.name)
+            with self._named(entry):
+                chosen = require(chosen, entry.files, results.name)
+            made: Any = self._made(
+                entry, chosen, settled, request.look, request.width, profile.name
+            )
         except (MissingArtefacts, MissingData):
-            kept = self._kept(entry, chosen.name, given, own)
-            if kept is None or not self._has_width(entry, width):
+            kept = self._kept(entry, request)
+            if kept is None:
                 raise
             return kept
-        place = destination(self.kind, chosen.name, shown, own)
-        stem = entry.id
-        if width is not None and not self._has_width(entry, width):
-            stem += f"-{style.width_in_inches(width):.2f}in"
-        record = describe(
-            self.kind, entry, self.maker(entry), made, shown, chosen.name,
-            place / f"{stem}.json", own=own,
-        )  # fmt: skip
+        place = request.place(self.kind)
+        stem = request.stem(self.kind, entry.id, entry.width)
+        record = describe(self.kind, entry, self.maker(entry), made, request, place / stem)
         if isinstance(made, MadeFigure):
-            narrow = self._narrow(entry, shown, chosen.name, width)
-            with style.applied():
+            narrow = self._narrow(entry, chosen, request)
+            with style.applied(request.look):
+                notes += style.check(made.figure)
                 files = write_figure(made, place, stem, record, narrow)
-            return Shown(record, files)
-        files = write_table(made, place, stem, record)
-        return Shown(record, files, files["html"].read_text(encoding="utf-8"))
+            return Shown(record, files, "", tuple(notes))
+        files = write_table(made, place, stem, record, request.look.tables)
+        html = files["html"].read_text(encoding="utf-8")
+        return Shown(record, files, html, tuple(notes))
 
-    def _narrow(
-        self, entry: Entry, runs: Sequence[Run], profile: str, width: str | float | None
-    ) -> MadeFigure | None:
+    def _narrow(self, entry: Entry, runs: Sequence[Run], asked: Request) -> MadeFigure | None:
         """The figure at a column's width, which pages show on a phone, unless it has that width."""
-        if width is not None or style.width_in_inches(entry.width) <= style.COLUMN:
+        own = style.width_in_inches(entry.width)
+        if asked.width is not None or asked.look.changes(self.kind) or own <= style.COLUMN:
             return None
-        made = self.make(entry.id, runs, width="column", profile=profile)
+        made: Any = self._made(
+            entry, runs, asked.selection, asked.look, "column", asked.profile.name
+        )
         return made if isinstance(made, MadeFigure) else None
 
-    def _has_width(self, entry: Entry, width: str | float | None) -> bool:
-        """Whether a width that is asked for is the entry's own, as it was published."""
-        if self.kind != "figure" or width is None:
-            return True
-        return style.width_in_inches(width) == style.width_in_inches(entry.width)
-
-    def _kept(self, entry: Entry, profile: str, runs: Sequence[Run], own: bool) -> Shown | None:
+    def _kept(self, entry: Entry, asked: Request) -> Shown | None:
         """An entry as it was published, where the data or the files behind it are not here."""
-        place = destination(self.kind, profile, runs, own)
-        files = kept_files(entry.id, profile, place, own)
+        if asked.selection.given or asked.stem(self.kind, entry.id, entry.width) != entry.id:
+            return None
+        if asked.look.changes(self.kind):
+            return None
+        place, own = asked.place(self.kind), asked.runs is None
+        files = kept_files(entry.id, asked.profile.name, place, own)
         if not files:
             return None
         record = read_record(files["json"])
         html = files["html"].read_text(encoding="utf-8") if "html" in files else ""
-        return Shown(record, {k: path for k, path in files.items() if k != "json"}, html)
+        shown = {k: path for k, path in files.items() if k != "json"}
+        return Shown(record, shown, html, kept=True)
 
 
-def _seeds_mark(entry: Entry, made: MadeFigure, runs: Sequence[Run]) -> str:
-    if not runs or not entry.stored:
-        return ""
-    if len(made.seeds) == 1:
-        return f" · seed {made.seeds[0]}"
-    return f" · {seeds_text(len(made.seeds or seeds_of(runs)))}"
+def _seeds_mark(view: View) -> str:
+    return f"seed {view.seeds[0]}" if len(view.seeds) == 1 else view.seeds_text
 
 
 def _at_one_budget(runs: list[Run], own: int) -> list[Run]:

@@ -134,8 +134,15 @@ def with_std(mean: float, std: float, digits: int = 1) -> str:
     return percent(mean, digits) + ("" if np.isnan(std) else f" ± {percent(std, digits)}")
 
 
-def seeds_text(count: int) -> str:
-    """``3 seeds`` or ``1 seed``."""
+def in_percent(mean: float, std: float = float("nan"), digits: int = 1) -> str:
+    """A share in a sentence: ``97.1%``, or ``97.1 ± 0.3%`` with a standard deviation."""
+    return f"{with_std(mean, std, digits)}%"
+
+
+def seeds_text(count: int, most: int | None = None) -> str:
+    """``3 seeds``, ``1 seed``, or ``2 to 3 seeds`` where settings have different numbers."""
+    if most is not None and most != count:
+        return f"{count} to {most} seeds"
     return f"{count} seed" + ("" if count == 1 else "s")
 
 

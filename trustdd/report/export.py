@@ -7,19 +7,20 @@ every file has the same bytes, so that a revision shows in a diff as what it is.
 from __future__ import annotations
 
 import functools
-import hashlib
 import importlib.metadata
 import inspect
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pandas as pd
 
 from trustdd.report import latex, markup, style
+from trustdd.report.comparison import Difference
+from trustdd.report.request import Request
 from trustdd.report.results import expert_manifests, seeds_of
+from trustdd.report.table_style import TableStyle
 from trustdd.store.files import atomic_path, results_root, sha256, write_text
 from trustdd.store.records import Damaged, read_record, remedy, write_record
 from trustdd.store.run import Run
@@ -29,8 +30,12 @@ if TYPE_CHECKING:
 
 #: folder of a profile's results: entries that are published as they were made
 KEPT = "kept"
-#: how the name of a figure's drawing for a phone ends
-NARROW = "narrow.svg"
+#: how the name of a figure's drawing for a phone ends, and that of the numbers its words quote
+NARROW, QUOTED = "narrow.svg", "quoted.csv"
+
+
+#: a number that words quote: plain, or a paired difference with its interval
+Quoted = Mapping[str, "float | Difference"]
 
 
 @dataclass(frozen=True)
@@ -39,11 +44,15 @@ class MadeFigure:
 
     Attributes:
         figure: matplotlib's figure.
-        data: the numbers it shows, exported as CSV.
+        data: the numbers it shows, exported as CSV; a row or a group of rows a setting, with the
+            column `seed`, or `seeds`, their number.
         alt: what it shows, for those who cannot see it; required.
-        caption: a few sentences of plain text, computed, never typed; the same as Markdown.
+        caption: a few sentences of plain text, computed, never typed; the same as Markdown. It
+            does not repeat the finding.
         finding: the title in the figure.
-        seeds: the seeds it shows; all of the runs' where empty.
+        runs: the runs it shows; none where it is made from settings alone.
+        quoted: every further number in caption, finding and alt text, by what it is; exported as
+            CSV.
     """
 
     figure: Figure
@@ -51,7 +60,8 @@ class MadeFigure:
     alt: str
     caption: str
     finding: str
-    seeds: tuple[int, ...] = ()
+    runs: tuple[Run, ...] = ()
+    quoted: Quoted = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _need_text(self, "alt", "caption", "finding")
@@ -64,9 +74,11 @@ class MadeTable:
     Attributes:
         columns: heads, left to right.
         rows: tuples of cells, or sections that name the rows below them.
-        data: the numbers it shows in long form, exported as CSV.
+        data: the numbers it shows in long form, exported as CSV; see `MadeFigure`.
         caption: as of a figure.
-        finding: the caption's first sentence.
+        finding: what it shows, in a sentence, which stands before the caption.
+        runs: as of a figure.
+        quoted: as of a figure.
     """
 
     columns: tuple[markup.Column, ...]
@@ -74,6 +86,8 @@ class MadeTable:
     data: pd.DataFrame
     caption: str
     finding: str
+    runs: tuple[Run, ...] = ()
+    quoted: Quoted = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _need_text(self, "caption", "finding")
@@ -86,9 +100,10 @@ class MadeTable:
         """The table as a frame of plain text."""
         return markup.as_frame(self.columns, self.rows)
 
-    def with_note(self, note: str) -> MadeTable:
-        """Return the table with a sentence added to its caption."""
-        return replace(self, caption=f"{self.caption} {note}")
+    def words(self, look: TableStyle) -> str:
+        """Finding, caption, and what the marks in the cells mean: all that stands above it."""
+        note = look.note if markup.has_ranks(self.rows) else ""
+        return " ".join(part for part in (f"{self.finding}.", self.caption.strip(), note) if part)
 
 
 def _need_text(made: MadeFigure | MadeTable, *names: str) -> None:
@@ -112,25 +127,11 @@ class Described(Protocol):
     def optional(self) -> tuple[str, ...]: ...  # noqa: D102
     @property
     def experts(self) -> bool: ...  # noqa: D102
+    @property
+    def width(self) -> str: ...  # noqa: D102
 
 
 # -- where, and from what ---------------------------------------------------------------------
-
-
-def destination(kind: str, profile: str, runs: Sequence[Run], own: bool) -> Path:
-    """Return the folder an entry goes to.
-
-    Args:
-        kind: ``"figure"`` or ``"table"``.
-        profile: the profile's name.
-        runs: what it is made from.
-        own: whether these are the profile's own runs; others get a folder of their settings.
-    """
-    folder = results_root() / profile
-    if own:
-        return folder / f"{kind}s"
-    settings = sorted(json.dumps(run.experiment.to_dict(), sort_keys=True) for run in runs)
-    return folder / "variants" / hashlib.sha256("\n".join(settings).encode()).hexdigest()[:12]
 
 
 def kept_files(entry_id: str, profile: str, place: Path, own: bool) -> dict[str, Path]:
@@ -143,7 +144,7 @@ def kept_files(entry_id: str, profile: str, place: Path, own: bool) -> dict[str,
         own: whether it is the profile's own, or a variant.
 
     Returns:
-        Suffix → path in `place`; empty where the entry was not kept.
+        End of its name → path in `place`; empty where the entry was not kept.
 
     Raises:
         Damaged: a file is not what was published.
@@ -167,8 +168,8 @@ def kept_files(entry_id: str, profile: str, place: Path, own: bool) -> dict[str,
 
 
 def describe(
-    kind: str, entry: Described, maker: Any, made: MadeFigure | MadeTable, runs: Sequence[Run],
-    profile: str, path: Path, *, own: bool = True,
+    kind: str, entry: Described, maker: Any, made: MadeFigure | MadeTable, asked: Request,
+    stem: Path,
 ) -> dict[str, Any]:  # fmt: skip
     """Return an entry's provenance: what it says, and everything it was made from.
 
@@ -180,29 +181,29 @@ def describe(
         entry: the catalogue's entry.
         maker: the function that made it.
         made: what it made.
-        runs: what it was made from.
-        profile: the profile's name.
-        path: where the record will lie; its place below the results is recorded.
-        own: whether the runs are the profile's own.
+        asked: what was asked for, settled.
+        stem: path of its files without suffix; their place below the results is recorded.
     """
-    if isinstance(made, MadeFigure) and made.seeds:
-        runs = [run for run in runs if run.experiment.seed in made.seeds]
+    runs = made.runs
     # what was made from settings alone owes nothing to runs that happen to be finished
     manifests = [run.records() for run in runs] if entry.files else []
     trained = expert_manifests(runs) if entry.experts else {}
     stages = [stage for manifest in manifests for stage in manifest.values()]
     stages += [{**m, "seconds": sum(m["seconds"].values())} for m in trained.values()]
+    path = stem.with_name(f"{stem.name}.json")
     place = path.relative_to(results_root()) if path.is_relative_to(results_root()) else path
     record = {
         "kind": kind,
         "id": entry.id,
         "title": entry.title,
         "finding": made.finding,
-        "caption": made.caption,
+        "caption": _caption(made, asked),
         "page": entry.page,
         "path": str(Path("results") / place),
-        "profile": profile,
-        "variant": not own,
+        "profile": asked.profile.name,
+        "variant": not asked.is_plain(kind),
+        "selection": asked.selection.given,
+        "style": {"name": asked.look.name, **asked.look.changes(kind)},
         "parameters": _parameters(runs),
         "seeds": seeds_of(runs) if entry.files or entry.experts else [],
         "runs": [run.experiment.key for run in runs],
@@ -225,9 +226,20 @@ def describe(
         "made_by": f"{maker.__module__}.{maker.__name__}",
         "made_by_sha256": sha256(Path(inspect.getfile(maker))),
         "made_with": _versions("matplotlib", "pandas"),
-        "command": _command(kind, entry, runs, profile, own),
+        "command": asked.command(kind, entry.id, entry.width),
     }
-    return record | ({"alt": made.alt} if isinstance(made, MadeFigure) else {})
+    if isinstance(made, MadeFigure):
+        with style.applied(asked.look):
+            record["fonts"] = style.fonts()
+        record["alt"] = made.alt
+    return record
+
+
+def _caption(made: MadeFigure | MadeTable, asked: Request) -> str:
+    """All that stands beside it; a figure's finding only where no title in it says that."""
+    if isinstance(made, MadeTable):
+        return f"{made.words(asked.look.tables)} Profile: {asked.profile.name}."
+    return made.caption if asked.look.title else f"{made.finding}. {made.caption}"
 
 
 def _parameters(runs: Sequence[Run]) -> dict[str, Any]:
@@ -262,18 +274,6 @@ def _versions(*names: str) -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in names}
 
 
-def _command(kind: str, entry: Described, runs: Sequence[Run], profile: str, own: bool) -> str:
-    if own or not runs:
-        return f"trustdd {kind} {entry.id} --profile {profile}"
-    first = runs[0].experiment
-    page = entry.page if entry.page.startswith("notebooks/") else "notebooks/03_detection"
-    return (
-        f"trustdd run {page}.md --profile {profile} -p dataset={first.dataset} "
-        f"-p method={first.method} -p ipc={first.ipc} "
-        f"-p 'seeds=[{', '.join(map(str, seeds_of(runs)))}]'"
-    )
-
-
 # -- writing ----------------------------------------------------------------------------------
 
 
@@ -305,17 +305,19 @@ def write_figure(
         "png": {"Title": made.finding, "Description": made.alt},
     }
     files = {}
-    for suffix, facts in metadata.items():
+    for suffix in style.current().formats:
         files[suffix] = directory / f"{stem}.{suffix}"
         with atomic_path(files[suffix]) as partial:
-            made.figure.savefig(partial, format=suffix, dpi=style.PNG_DPI, metadata=facts)
+            made.figure.savefig(
+                partial, format=suffix, dpi=style.PNG_DPI, metadata=metadata[suffix]
+            )
     record["size_inches"] = _size(made)
     if narrow is not None:
         files[NARROW] = directory / f"{stem}-{NARROW}"
         with atomic_path(files[NARROW]) as partial:
             narrow.figure.savefig(partial, format="svg", metadata=metadata["svg"])
         record["narrow_inches"] = _size(narrow)
-    return _write_common(made.data, directory, stem, record, files)
+    return _write_common(made, directory, stem, record, files)
 
 
 def _size(made: MadeFigure) -> list[float]:
@@ -323,27 +325,52 @@ def _size(made: MadeFigure) -> list[float]:
 
 
 def write_table(
-    made: MadeTable, directory: Path, stem: str, record: dict[str, Any]
+    made: MadeTable, directory: Path, stem: str, record: dict[str, Any], look: TableStyle
 ) -> dict[str, Path]:
     """Write a table as LaTeX, HTML and Markdown, its data as CSV and its record as JSON.
 
-    See `write_figure` for the arguments and what is returned.
+    In LaTeX, the profile stands in a comment rather than in the caption. See `write_figure` for
+    the other arguments and what is returned.
     """
+    entry_id = record["id"]
+    caption = look.captions.get(entry_id) or made.words(look)
+    label = look.labels.get(entry_id) or f"tab:{stem}"
+    note = f"profile {record['profile']}; {record['command']}"
     texts = {
-        "tex": latex.table(made.columns, made.rows, made.caption, f"tab:{stem}"),
-        "html": markup.html_table(made.columns, made.rows, made.caption, stem),
-        "md": markup.markdown(made.columns, made.rows),
+        "tex": latex.table(made.columns, made.rows, caption, label, look, note),
+        "html": markup.html_table(made.columns, made.rows, record["caption"], stem, look),
+        "md": markup.markdown(made.columns, made.rows, look),
     }
     files = {s: write_text(directory / f"{stem}.{s}", text) for s, text in texts.items()}
-    return _write_common(made.data, directory, stem, record, files)
+    return _write_common(made, directory, stem, record, files)
 
 
 def _write_common(
-    data: pd.DataFrame, directory: Path, stem: str, record: dict[str, Any], files: dict[str, Path]
-) -> dict[str, Path]:
-    files["csv"] = directory / f"{stem}.csv"
-    with atomic_path(files["csv"]) as partial:
-        data.to_csv(partial, index=False, lineterminator="\n", float_format="%.7g")
+    made: MadeFigure | MadeTable, directory: Path, stem: str, record: dict[str, Any],
+    files: dict[str, Path],
+) -> dict[str, Path]:  # fmt: skip
+    frames = {"csv": (made.data, f"{stem}.csv")}
+    if made.quoted:
+        frames[QUOTED] = (quoted_frame(made.quoted), f"{stem}-{QUOTED}")
+    for kind, (frame, name) in frames.items():
+        files[kind] = directory / name
+        with atomic_path(files[kind]) as partial:
+            frame.to_csv(partial, index=False, lineterminator="\n", float_format="%.7g")
     record["files"] = {path.name: sha256(path) for path in files.values()}
     files["json"] = write_record(directory / f"{stem}.json", record)
     return files
+
+
+def quoted_frame(quoted: Quoted) -> pd.DataFrame:
+    """Numbers that words quote: `what` it is, `value`, and `low`, `high`, `seeds` of a difference.
+
+    Differences are treatment − control, in the unit of the values; the interval is of 95%.
+    """
+    rows: list[tuple[str, float, float, float, float]] = []
+    gap = float("nan")
+    for what, value in quoted.items():
+        if isinstance(value, Difference):
+            rows.append((what, value.mean, value.low, value.high, value.seeds))
+        else:
+            rows.append((what, float(value), gap, gap, gap))
+    return pd.DataFrame(rows, columns=["what", "value", "low", "high", "seeds"])

@@ -9,16 +9,17 @@ best value of a comparison in bold, and writes mean ± standard deviation its ow
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 import numpy as np
 import pandas as pd
 
-from trustdd.report.comparison import signed
+from trustdd.report.comparison import difference, signed
 from trustdd.report.markdown_text import code
 from trustdd.report.markdown_text import escape as _markdown_text
+from trustdd.report.table_style import TableStyle
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,10 @@ class Measured:
     Attributes:
         mean: the value.
         std: standard deviation over seeds; NaN where there is one seed, or no spread to show.
-        best: whether it is the best of those it is compared with.
+        values: seed → value, by which it is paired with others.
+        rank: its place among those it is compared with, as shown, from 1; 0 where there are none.
+        clear: it is the best, and its paired difference from the next is beyond its 95% interval.
+        strong: bold in every look, for a reason that the caption gives.
         scale: factor for display; 100 shows a share as percent.
         digits: after the decimal point.
         sign: show ``+`` too, as for differences.
@@ -37,7 +41,10 @@ class Measured:
 
     mean: float
     std: float = float("nan")
-    best: bool = False
+    values: Mapping[int, float] = field(default_factory=dict)
+    rank: int = 0
+    clear: bool = False
+    strong: bool = False
     scale: float = 100.0
     digits: int = 1
     sign: bool = False
@@ -93,18 +100,58 @@ class Column:
         return f"{self.group} · {self.name}" if self.group else self.name
 
 
-def mark_best(row: Sequence[Measured | None], smaller: bool = False) -> list[Measured | None]:
-    """Mark the best of some measured cells, as shown: equal to the last digit counts as best.
+def ranked(row: Sequence[Measured | None], smaller: bool = False) -> list[Measured | None]:
+    """Rank some measured cells; those equal to the last digit shown share a rank.
 
-    Cells are left unmarked where there is nothing to compare with.
+    Cells are left unranked where there is nothing to compare with. The best is `clear` where its
+    difference from each next one, paired by seed, is beyond its 95% t-interval.
+
+    Args:
+        row: the cells.
+        smaller: a smaller value is better.
     """
-    from dataclasses import replace
-
-    means = [c.mean for c in row if c is not None and np.isfinite(c.mean)]
-    if len(means) < 2:
+    sign = -1 if smaller else 1
+    shown = [c for c in row if c is not None and np.isfinite(c.mean)]
+    if len(shown) < 2:
         return list(row)
-    best = min(means) if smaller else max(means)
-    return [c if c is None else replace(c, best=c.number(c.mean) == c.number(best)) for c in row]
+    order = sorted({round(sign * c.scale * c.mean, c.digits) for c in shown}, reverse=True)
+
+    def rank(cell: Measured) -> int:
+        return 1 + order.index(round(sign * cell.scale * cell.mean, cell.digits))
+
+    best = [c for c in shown if rank(c) == 1]
+    following = [c for c in shown if rank(c) == 2]
+    clear = len(best) == 1 and all(_is_beyond(best[0], other, sign) for other in following)
+    return [
+        c
+        if c is None or not np.isfinite(c.mean)
+        else replace(c, rank=rank(c), clear=clear and rank(c) == 1)
+        for c in row
+    ]
+
+
+def _is_beyond(one: Measured, other: Measured, sign: int) -> bool:
+    """Whether one is better than another by more than the paired difference's interval."""
+    seeds = sorted(set(one.values) & set(other.values))
+    if len(seeds) < 2:
+        return False
+    gaps = np.array([sign * (one.values[s] - other.values[s]) for s in seeds])
+    return difference(gaps).low > 0
+
+
+def marks(cell: Cell, look: TableStyle) -> tuple[bool, bool, str]:
+    """Say how a cell's mean is marked: bold, as the second best, and with which rank."""
+    if not isinstance(cell, Measured) or not cell.rank:
+        return isinstance(cell, Measured) and cell.strong, False, ""
+    bold = cell.rank == 1 and (look.bold == "best" or (look.bold == "clear" and cell.clear))
+    second = cell.rank == 2 and look.second != "none"
+    return bold, second, str(cell.rank) if look.ranks else ""
+
+
+def has_ranks(rows: Sequence[Row]) -> bool:
+    """Tell whether any cell is ranked."""
+    cells = (cell for row in rows if not isinstance(row, Section) for cell in row)
+    return any(isinstance(cell, Measured) and cell.rank for cell in cells)
 
 
 # -- plain text and frame -----------------------------------------------------------------------
@@ -132,18 +179,23 @@ def as_frame(columns: Sequence[Column], rows: Sequence[Row]) -> pd.DataFrame:
 # -- Markdown -----------------------------------------------------------------------------------
 
 
-def _markdown_cell(cell: Cell) -> str:
+def _markdown_cell(cell: Cell, look: TableStyle) -> str:
     if isinstance(cell, Code):
         return code(cell.text) if cell.text else ""
-    text = _markdown_text(plain(cell))
-    if isinstance(cell, Measured) and cell.best:
-        mean = _markdown_text(cell.number(cell.mean))
-        return f"**{mean}**" + _markdown_text(cell.uncertainty)
-    return text
+    bold, second, rank = marks(cell, look)
+    if not isinstance(cell, Measured) or not (bold or second or rank):
+        return _markdown_text(plain(cell))
+    mean = _markdown_text(cell.number(cell.mean))
+    if bold:
+        mean = f"**{mean}**"
+    elif second:  # Markdown has no underline
+        mean = f"*{mean}*"
+    return mean + _markdown_text(cell.uncertainty) + (f" ({rank})" if rank else "")
 
 
-def markdown(columns: Sequence[Column], rows: Sequence[Row]) -> str:
+def markdown(columns: Sequence[Column], rows: Sequence[Row], look: TableStyle | None = None) -> str:
     """Return a pipe table of inline Markdown; sections are rows in italics."""
+    look = look or TableStyle()
     lines = [
         [_markdown_text(column.flat) for column in columns],
         ["---:" if column.numeric else ":---" for column in columns],
@@ -152,27 +204,36 @@ def markdown(columns: Sequence[Column], rows: Sequence[Row]) -> str:
         if isinstance(row, Section):
             lines.append([f"*{_markdown_text(row.text)}*", *[""] * (len(columns) - 1)])
         else:
-            lines.append([_markdown_cell(cell) for cell in row])
+            lines.append([_markdown_cell(cell, look) for cell in row])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 # -- HTML ---------------------------------------------------------------------------------------
 
 
-def _html_cell(cell: Cell) -> str:
+def _html_cell(cell: Cell, look: TableStyle) -> str:
     if isinstance(cell, Code):
         return f"<code>{html.escape(cell.text)}</code>"
-    if isinstance(cell, Measured) and cell.best:
-        return (
-            f"<strong>{html.escape(cell.number(cell.mean))}</strong>{html.escape(cell.uncertainty)}"
-        )
-    return html.escape(plain(cell))
+    bold, second, rank = marks(cell, look)
+    if not isinstance(cell, Measured) or not (bold or second or rank):
+        return html.escape(plain(cell))
+    mean = html.escape(cell.number(cell.mean))
+    if bold:
+        mean = f"<strong>{mean}</strong>"
+    elif second:
+        mean = f"<u>{mean}</u>" if look.second == "underline" else f"<em>{mean}</em>"
+    return mean + html.escape(cell.uncertainty) + (f"<sup>{rank}</sup>" if rank else "")
 
 
 def html_table(
-    columns: Sequence[Column], rows: Sequence[Row], caption: str, identifier: str
+    columns: Sequence[Column],
+    rows: Sequence[Row],
+    caption: str,
+    identifier: str,
+    look: TableStyle | None = None,
 ) -> str:
     """Return an HTML fragment: one ``<table>`` with its caption, heads and scopes."""
+    look = look or TableStyle()
     out = [f'<table class="trustdd-table" id="{html.escape(identifier)}">']
     out += [f"<caption>{html.escape(caption)}</caption>", "<thead>"]
     spans = group_spans(columns)
@@ -197,8 +258,10 @@ def html_table(
                 f"{html.escape(row.text)}</th></tr>"
             )
             continue
-        first = f'<th scope="row">{_html_cell(row[0])}</th>'
-        rest = [f"<td{a}>{_html_cell(c)}</td>" for c, a in zip(row[1:], align[1:], strict=True)]
+        first = f'<th scope="row">{_html_cell(row[0], look)}</th>'
+        rest = [
+            f"<td{a}>{_html_cell(c, look)}</td>" for c, a in zip(row[1:], align[1:], strict=True)
+        ]
         out.append(f"<tr>{first}{''.join(rest)}</tr>")
     return "\n".join([*out, "</tbody>", "</table>"]) + "\n"
 

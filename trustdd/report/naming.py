@@ -12,13 +12,19 @@ MODES = {"none": "ordinary DD", "oe": "OE", "poe": "POE"}
 #: the same where nothing need be distilled
 OUTLIERS = {"none": "no outliers", "oe": "OE", "poe": "POE"}
 METHODS = {method: method.upper() for method in KNOWN_METHODS}
+#: measures; what depends on which class is positive says which
 METRICS = {
-    "auroc": "AUROC", "aupr_in": "AUPR-In", "aupr_out": "AUPR-Out", "fpr95": "FPR95",
-    "fpr95_in": "FPR95 (InD positive)", "accuracy": "accuracy",
+    "auroc": "AUROC", "aupr_in": "AUPR-In (InD positive)", "aupr_out": "AUPR-Out (OOD positive)",
+    "fpr95": "FPR95 (OOD positive)", "fpr95_in": "FPR95 (InD positive)", "accuracy": "accuracy",
 }  # fmt: skip
+#: detection scores, and the axis that those of logits are drawn on
 SCORES = {
     "msp": "MSP", "maxlogit": "MaxLogit", "energy": "Energy", "odin": "ODIN", "knn": "KNN",
     "vim": "ViM", "react": "ReAct", "ash": "ASH",
+}  # fmt: skip
+SCORE_AXES = {
+    "msp": "maximum softmax probability", "maxlogit": "largest logit",
+    "energy": "energy (log-sum-exp of the logits)",
 }  # fmt: skip
 NETWORKS = {
     "convnet": "ConvNet", "mlp": "MLP", "lenet": "LeNet", "alexnet": "AlexNet",
@@ -45,6 +51,16 @@ def setting_name(experiment: Experiment) -> str:
 def setting(dataset: str, method: str, ipc: int) -> str:
     """A dataset, a method and an IPC in a few words: ``digits, DSA, IPC 2``."""
     return f"{dataset}, {METHODS.get(method, method)}, IPC {ipc}"
+
+
+def opened(text: str) -> str:
+    """A sentence's beginning: its first letter large."""
+    return text[:1].upper() + text[1:]
+
+
+def counted(count: int, word: str) -> str:
+    """A number of things: ``1 epoch``, ``2 epochs``."""
+    return f"{count:,} {word}" + ("" if count == 1 else "s")
 
 
 def listed(parts: Sequence[str]) -> str:

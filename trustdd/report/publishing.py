@@ -171,7 +171,8 @@ def _copy(shown: Shown, place: Path) -> None:
     """Copy an entry's files, its record among them."""
     place.mkdir(parents=True, exist_ok=True)
     files = set(shown.files.values())
-    for path in files | {path.with_suffix(".json") for path in files}:
+    records = {path.with_suffix(".json") for path in files}
+    for path in files | {path for path in records if path.is_file()}:
         if path.parent != place:
             shutil.copyfile(path, place / path.name)
 

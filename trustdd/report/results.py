@@ -257,20 +257,21 @@ def student_spread(runs: Sequence[Run]) -> pd.DataFrame:
     return found.reset_index()
 
 
-def per_run(frame: pd.DataFrame, also: Sequence[str] = ()) -> pd.DataFrame:
+def per_run(frame: pd.DataFrame, also: Sequence[str] = (), score: str = SCORE) -> pd.DataFrame:
     """Average a frame of reports over the OOD sets, within each run.
 
     Args:
         frame: from `reports`.
         also: further columns whose values stay apart, e.g. ``["score"]``; otherwise only rows
-            of `SCORE` count.
+            of one score count.
+        score: that score.
 
     Returns:
         A row per run (and value of `also`): the experiment's columns, `METRICS` and
         `accuracy`, in the order of the runs.
     """
     if "score" not in also:
-        frame = frame[frame["score"] == SCORE]
+        frame = frame[frame["score"] == score]
     by = ["key", *EXPERIMENT_COLUMNS, *also]
     return frame.groupby(by, sort=False)[[*METRICS, "accuracy"]].mean().reset_index()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +16,10 @@ from trustdd.report.catalogue import Entry
 from trustdd.report.contact_sheet import sheet_of, write_sheet
 from trustdd.report.export import MadeTable, describe, write_figure, write_table
 from trustdd.report.figures import FIGURES
+from trustdd.report.request import Request
 from trustdd.report.tables.sets import classes_table, detection_table, gains_table, summary_table
 from trustdd.store.files import write_json
+from trustdd.store.profiles import Profile
 from trustdd.store.run import Run
 
 if TYPE_CHECKING:
@@ -50,7 +53,7 @@ def write_report(
         entry = Entry(name, made.finding, (), "", "", files=("report.csv",))
         maker = makers[name].func
         record = _record("table", entry, maker, made, runs, folder / f"{name}.json", command)
-        files += write_table(made, folder, name, record).values()
+        files += write_table(made, folder, name, record, style.BOOK.tables).values()
     shown = [*found.arms[OWN], *_beside(found)]
     for entry_id in ("fig02", "fig15"):
         figure = FIGURES.make(entry_id, shown)
@@ -72,8 +75,10 @@ def write_report(
 def _record(
     kind: str, entry: Entry, maker: Any, made: Any, runs: Sequence[Run], path: Path, command: str
 ) -> dict[str, Any]:
+    asked = Request(profile=Profile("sets", "", "", {}, {}, Path("sets.yaml")))
+    shown = replace(made, runs=tuple(runs))
     return {
-        **describe(kind, entry, maker, made, runs, "sets", path, own=True),
+        **describe(kind, entry, maker, shown, asked, path.with_suffix("")),
         "path": path.name,
         "command": command,
     }

@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping
 
 from trustdd.report import style
+from trustdd.report.palettes import readable
 from trustdd.settings.errors import BadInput
 
 #: the pages' grounds; what is white without being paper, as a marker's ring is, takes their colour
@@ -23,13 +24,14 @@ DARK_INKS: Mapping[str, str] = {
     style.FAINT: "#a3aeb9",
     style.GRID: "#39424c",
     style.FILL: "#20272e",
-    style.COLOURS["none"]: "#a3aeb9",
-    style.COLOURS["oe"]: "#5db3e6",
-    style.COLOURS["poe"]: "#f0883e",
+    style.BOOK.palette.none: "#a3aeb9",
+    readable(style.BOOK.palette.none): "#a3aeb9",
+    style.BOOK.palette.oe: "#5db3e6",
+    style.BOOK.palette.poe: "#f0883e",
     style.OUTLIER_INK: "#35b78d",
     **dict(
         zip(
-            style.OTHERS,
+            style.BOOK.palette.others,
             ("#2fbf94", "#d993bb", "#e6ab2e", "#7cc4ee", "#c2a04c", "#a98be0", "#e5e7eb"),
             strict=True,
         )

@@ -24,17 +24,21 @@ def feature_space(features: Mapping[str, Tensor], labels: Tensor) -> dict[str, T
         directions of the InD features, their mean at the origin (a direction points to where its
         largest entry is positive); ``in_share``, ``float64 [2]``, of the InD features' variance in
         either; ``in_distance`` and ``distance.SET``, ``float32 [n]``, Euclidean distance to the
-        nearest mean of a class's InD features, in the full space.
+        nearest mean of a class's InD features, in the full space. The means are those of every
+        other InD image, the first one included, and ``in_distance`` holds the images in between,
+        ``[n // 2]``: none is measured against a mean that it is part of.
     """
     inside = features["in"].double()
     centre = inside.mean(0)
     main, share = _main_directions(inside - centre)
-    means = torch.stack([inside[labels == c].mean(0) for c in labels.unique()])
+    known, known_labels = inside[0::2], labels[0::2]
+    means = torch.stack([known[known_labels == c].mean(0) for c in known_labels.unique()])
     found = {"in_share": share}
     for name, part in features.items():
         own, near = (name, "in_distance") if name == "in" else (f"ood.{name}", f"distance.{name}")
         found[own] = ((part.double() - centre) @ main.T).float()
-        found[near] = torch.cdist(part.double(), means).amin(1).float()
+        measured = part[1::2] if name == "in" else part
+        found[near] = torch.cdist(measured.double(), means).amin(1).float()
     return found
 
 

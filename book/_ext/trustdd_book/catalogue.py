@@ -251,9 +251,10 @@ def _pointer(env: BuildEnvironment, record: dict[str, Any]) -> list[nodes.Node]:
 
 def _caption(record: dict[str, Any]) -> list[nodes.Node]:
     """The caption, plain text; a finding that is the picture's title is not shown twice."""
-    text, finding = record["caption"], record.get("finding") or ""
+    text, finding = record["caption"], (record.get("finding") or "").rstrip(".")
     rest = text.removeprefix(f"{finding}. ")
-    if record["kind"] == "table" or rest == text:
+    in_picture = record.get("style", {}).get("title", True)
+    if record["kind"] == "table" or not finding or not in_picture:
         return [nodes.Text(text)]
     heard = nodes.inline("", f"{finding}.", classes=["heard-only"])
     return [heard, nodes.Text(f" {rest}")]

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from trustdd.report.comparison import Difference, in_percent, paired_difference
 from trustdd.report.results import (
-    BUDGET_COLUMNS,
     EXPERIMENT_COLUMNS,
-    SCORE,
+    SMALLER_IS_BETTER,
     MissingArtefacts,
-    reports,
+    per_run,
 )
+from trustdd.report.view import View
 from trustdd.store.run import Run
 
 #: how a budget is said
@@ -21,14 +22,21 @@ BUDGET_WORDS = {
     "real_batch": "real images a class",
     "training_epochs": "epochs of students",
 }
+#: columns that a mode fixes for itself, where another mode's runs say nothing about them
+_OF_THE_MODE = {
+    "none": ("outlier_selection", "outlier_ipc", "outlier_weight", "corruptions"),
+    "oe": ("corruptions",),
+    "poe": ("corruptions",),
+}
 
 
 def varied(frame: pd.DataFrame, column: str, free: Sequence[str] = ()) -> pd.DataFrame:
     """Keep, for each outlier mode, the runs of one setting that differ in `column` alone.
 
-    Of several settings it is the one with most values of `column`, the first of those; so an
-    ablation may be run at a budget of its own. All modes are shown at the budget of the one with
-    most values; one that has no runs at it is left out.
+    The mode with most values of `column` says which setting that is (of several with equally many
+    values, the one that is most like the frame's first run), so an ablation may be run at a budget
+    of its own. Of the other modes only runs of the same setting are kept, all else equal; a mode
+    that has none is left out.
 
     Args:
         frame: a row per run, those of the main group first.
@@ -36,21 +44,38 @@ def varied(frame: pd.DataFrame, column: str, free: Sequence[str] = ()) -> pd.Dat
         free: columns that may vary with it.
     """
     fixed = [c for c in EXPERIMENT_COLUMNS if c not in (column, "seed", "outliers", *free)]
-    parts: dict[str, pd.DataFrame] = {}
-    budget: tuple[object, ...] | None = None
-    # modes with several values first: they say at which budget the others are compared
+    main = frame.iloc[0]
     modes = frame.groupby("outliers", sort=False)[column].nunique()
+    reference: pd.Series | None = None
+    parts: dict[str, pd.DataFrame] = {}
     for mode in modes.sort_values(ascending=False, kind="stable").index:
-        rows = frame[frame["outliers"] == mode]
-        settings = rows.groupby(fixed, sort=False)
-        counts = settings[column].nunique()
-        if budget is not None:
-            counts = counts[[_budget(counts.index, key) == budget for key in counts.index]]
-        if len(counts):
-            chosen = counts.idxmax()
-            parts[mode] = settings.get_group(chosen)
-            budget = budget or _budget(counts.index, chosen)
+        settings = frame[frame["outliers"] == mode].groupby(fixed, sort=False, dropna=False)
+        candidates = [(key, rows) for key, rows in settings]
+        against = main if reference is None else reference
+        if reference is not None:
+            candidates = [c for c in candidates if _same(c[1].iloc[0], reference, fixed, mode)]
+        if not candidates:
+            continue
+        _, rows = max(
+            candidates,
+            key=lambda found: (
+                found[1][column].nunique(),
+                _likeness(found[1].iloc[0], against, fixed),
+            ),
+        )
+        parts[mode] = rows
+        reference = rows.iloc[0] if reference is None else reference
     return pd.concat([parts[m] for m in modes.index if m in parts], ignore_index=True)
+
+
+def _likeness(row: pd.Series, other: pd.Series, columns: Sequence[str]) -> int:
+    return sum(row[c] == other[c] for c in columns)
+
+
+def _same(row: pd.Series, reference: pd.Series, columns: Sequence[str], mode: str) -> bool:
+    """Whether a run of a mode has the reference's setting, as far as both modes have it."""
+    apart = {*_OF_THE_MODE[mode], *_OF_THE_MODE[reference["outliers"]]}
+    return all(row[c] == reference[c] for c in columns if c not in apart)
 
 
 def budget_note(frame: pd.DataFrame, runs: Sequence[Run]) -> str:
@@ -69,25 +94,27 @@ def budget_note(frame: pd.DataFrame, runs: Sequence[Run]) -> str:
     return f"{' and '.join(said)}, unlike the main runs" if said else "all else as in the main runs"
 
 
-def _budget(settings: pd.MultiIndex, key: tuple[object, ...]) -> tuple[object, ...]:
-    return tuple(v for name, v in zip(settings.names, key, strict=True) if name in BUDGET_COLUMNS)
+# -- corruptions --------------------------------------------------------------------------------
 
 
 def corruption_variants(runs: Sequence[Run]) -> tuple[pd.DataFrame, list[str]]:
     """Reports of POE runs by the corruptions that their outliers were made by.
 
+    Args:
+        runs: or a `View`, through whose selection they are seen.
+
     Returns:
-        The MSP rows of the reports with a column `variant`: ``all``, ``only NAME``,
-        ``without NAME``, or the corruptions' names; and the variants in that order.
+        The rows of the reports with a column `variant`: ``all``, ``only NAME``, ``without NAME``,
+        or the corruptions' names; and the variants in that order.
 
     Raises:
         MissingArtefacts: there are fewer than two variants.
     """
-    chosen = [run for run in runs if run.experiment.outliers == "poe"]
+    view = View.around(runs)
+    chosen = view.of([run for run in view if run.experiment.outliers == "poe"])
     if not chosen:
         raise MissingArtefacts("the corruption ablation needs runs with outliers poe", (), "")
-    frame = reports(chosen)
-    frame = varied(frame[frame["score"] == SCORE], "corruptions")
+    frame = varied(chosen.reports(), "corruptions")
     every = max(frame["corruptions"], key=lambda text: text.count("+")).split("+")
     names = {"+".join(every): "all"}
     names |= {name: f"only {name}" for name in every}
@@ -103,3 +130,35 @@ def corruption_variants(runs: Sequence[Run]) -> tuple[pd.DataFrame, list[str]]:
             (), "",
         )  # fmt: skip
     return frame, order
+
+
+def corruption_finding(
+    view: View, frame: pd.DataFrame, variants: Sequence[str]
+) -> tuple[str, dict[str, Difference | float]]:
+    """Say whether all corruptions together beat the best of them alone.
+
+    Args:
+        view: names the measure.
+        frame: from `corruption_variants`.
+        variants: likewise.
+
+    Returns:
+        The sentence, and the numbers in it by what they are.
+    """
+    metric = view.metric
+    means = per_run(frame, ["variant"], view.selection.score)
+    level = means.groupby("variant", sort=False)[metric].mean()
+    smaller = metric in SMALLER_IS_BETTER
+    alone = level[[v for v in variants if v.startswith("only ")]]
+    if "all" not in variants or alone.empty:
+        best = str(level.idxmin() if smaller else level.idxmax())
+        quoted: dict[str, Difference | float] = {f"{view.measure(metric)}, {best}": level[best]}
+        return f"{best}: the best {view.measure(metric)}, {in_percent(level[best])}", quoted
+    best = str(alone.idxmin() if smaller else alone.idxmax())
+    gap = paired_difference(
+        means[means["variant"] == "all"], means[means["variant"] == best], metric
+    )
+    return (
+        f"All corruptions minus the best one alone ({best.removeprefix('only ')}), "
+        f"{view.measure(metric)}: {gap.text}"
+    ), {f"all minus {best}, {view.measure(metric)}": gap}

@@ -7,20 +7,23 @@ from typing import Any
 
 import pandas as pd
 
-from trustdd.report.results import summary
+from trustdd.report.view import View
 from trustdd.store.run import Run
 from trustdd.store.tensors import tensor_shapes
 
 
 def costs(runs: Sequence[Run]) -> pd.DataFrame:
-    """Return a row per run: `trustdd.report.results.summary` and
+    """Return a row per run: `trustdd.report.view.View.summary` and
 
     - `training_images`: InD images and outliers that the student is trained on;
     - `storage_kib`: their values in KiB, a byte each for real images, two for synthetic ones;
     - `distillation_seconds`, `training_seconds`: wall time of either;
     - `peak_memory_mib`: of the process that distilled, or trained on the full data.
+
+    Args:
+        runs: or a `View`, through whose selection their reports are seen.
     """
-    frame = summary(runs)
+    frame = View.around(runs).summary()
     rows = {run.experiment.key: _cost(run, runs) for run in runs}
     return frame.join(pd.DataFrame([rows[key] for key in frame["key"]], index=frame.index))
 

@@ -1,4 +1,4 @@
-"""Shared ways of drawing: dots with spread, lines with bands, rows of images, words."""
+"""Shared ways of drawing: dots and bars of seeds, lines with bands, rows of images, axes."""
 
 from __future__ import annotations
 
@@ -13,10 +13,30 @@ from trustdd.report import style
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-#: axis labels of the measures
-METRIC_NAMES = {"auroc": "mean AUROC (%)", "accuracy": "InD accuracy (%)"}
-#: said below every figure that shows means
-MARKS_NOTE = "Markers are means over seeds, bars one standard deviation, dots single seeds."
+    from trustdd.report.view import View
+
+
+def axis_label(view: View, metric: str) -> str:
+    """A measure as an axis has it, its positive class on a line of its own."""
+    name, _, positive = view.measure(metric).partition(" (")
+    return f"{name} (%)" + (f"\n{positive.rstrip(')')}" if positive else "")
+
+
+def marks_note(view: View) -> str:
+    """Say what marks stand for, below every figure that shows means."""
+    if len(view.seeds) == 1:
+        return "Markers are single seeds."
+    return (
+        f"Markers are means over {view.seeds_text}, bars one standard deviation over seeds, dots "
+        "single seeds."
+    )
+
+
+def lines_note(view: View) -> str:
+    """The same of lines with bands."""
+    if len(view.seeds) == 1:
+        return "One seed."
+    return f"Lines are means over {view.seeds_text}, bands one standard deviation over seeds."
 
 
 #: inches from a mean to the dots of its seeds
@@ -39,7 +59,7 @@ def dots(
         marker: in place of the mode's.
     """
     shown = np.asarray(values, dtype=float)
-    ink = colour or style.COLOURS[outliers]
+    ink = colour or style.colour(outliers)
     std = float(np.std(shown, ddof=1)) if len(shown) > 1 else 0.0
     axes.errorbar(
         [place], [shown.mean()], yerr=[std], color=ink, marker=marker or style.MARKERS[outliers],
@@ -71,7 +91,7 @@ def band(
         marks: draw the marker at each point.
     """
     mean = values.mean(axis=0)
-    colour = style.COLOURS[outliers]
+    colour = style.colour(outliers)
     axes.plot(
         x, mean, color=colour, linestyle=style.LINES[outliers],
         marker=style.MARKERS[outliers] if marks else "", markersize=3.5, zorder=3,

@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 
 from trustdd.report import style
-from trustdd.report.analysis.confidence import confidence_of, softmax
+from trustdd.report.confidence import confidence_of, softmax
 from trustdd.report.export import MadeFigure
 from trustdd.report.naming import listed, ood_name, setting_name
-from trustdd.report.results import arrays, by_mode, one_setting
+from trustdd.report.results import arrays
+from trustdd.report.view import View
 from trustdd.store.run import Run
 from trustdd.store.tensors import read_arrays
 
@@ -21,18 +22,17 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def fig01(runs: Sequence[Run], width: float) -> MadeFigure:
+def fig01(view: View, width: float) -> MadeFigure:
     """One OOD image, and the class and confidence that each student gives it.
 
     Not a picked example: it is the image of the suite's first set that the ordinary student is
     surer of than of nine in ten others, and the caption says what all images get.
     """
-    chosen = one_setting(runs)
-    seed = min(run.experiment.seed for run in chosen)
-    modes = {m: r for m, r in by_mode(chosen).items()}
-    shown = {m: next(x for x in r if x.experiment.seed == seed) for m, r in modes.items()}
+    chosen = view.one_setting().first_seed()
+    seed = chosen.experiment.seed
+    shown = {mode: members[0] for mode, members in chosen.by_mode().items()}
     first = next(iter(shown.values())).experiment
-    name = (first.ood or ("",))[0]
+    name = view.sets[0]
     logits = {m: arrays(run, "logits.safetensors")[f"ood.{name}"] for m, run in shown.items()}
     image, index, classes = _sample(next(iter(shown.values())), name)
     probabilities = {m: softmax(values[[index]])[0] for m, values in logits.items()}
@@ -41,7 +41,7 @@ def fig01(runs: Sequence[Run], width: float) -> MadeFigure:
     finding = "One OOD image: " + listed(
         [f"{style.NAMES[m]} says {c} at {100 * p:.0f}%" for m, (c, p) in answers.items()]
     )
-    wide = width >= 5
+    wide = style.wide(width)
     figure = style.canvas(width, 1.6 if wide else 1.15 * (1 + len(shown)), finding)
     if wide:
         axes = list(figure.subplots(1, 1 + len(shown), width_ratios=[1.0] + [1.3] * len(shown)))
@@ -58,12 +58,12 @@ def fig01(runs: Sequence[Run], width: float) -> MadeFigure:
         if wide or panel is axes[-1]:
             panel.set_xlabel("class")
         panel.tick_params(labelleft=panel is axes[1] or not wide)
+    count = len(next(iter(logits.values())))
     caption = (
-        f"{finding}. Of {len(next(iter(logits.values()))):,} images of the OOD set "
-        f"{ood_name(name)} the one that the student of {style.NAMES[next(iter(shown))]} is surer "
-        f"of than of nine in ten others ({setting_name(first)}, seed {seed}), and the "
-        "softmax of each student; dotted: one over the number of classes. Median confidence on "
-        "the whole set: "
+        f"Of {count:,} images of the OOD set {ood_name(name)} the one that the student of "
+        f"{style.NAMES[next(iter(shown))]} is surer of than of nine in ten others "
+        f"({setting_name(first)}, seed {seed}), and the softmax of each student; dotted: one over "
+        "the number of classes. Median maximum softmax probability on the whole set: "
         + listed([f"{v:.2f} ({style.NAMES[m]})" for m, v in medians.items()])
         + "."
     )
@@ -76,13 +76,16 @@ def fig01(runs: Sequence[Run], width: float) -> MadeFigure:
     )
     data = pd.DataFrame(
         [
-            (mode, label, float(p))
+            (mode, seed, label, float(p))
             for mode, probability in probabilities.items()
             for label, p in zip(classes, probability, strict=True)
         ],
-        columns=["outliers", "class", "probability"],
+        columns=["outliers", "seed", "class", "probability"],
     )
-    return MadeFigure(figure, data, alt, caption, finding, seeds=(seed,))
+    quoted = {f"median MSP, {style.NAMES[m]}": value for m, value in medians.items()}
+    quoted["images"] = count
+    runs = tuple(shown.values())
+    return MadeFigure(figure, data, alt, caption, finding, runs, quoted)
 
 
 def _sample(run: Run, name: str) -> tuple[np.ndarray, int, tuple[str, ...]]:
@@ -97,14 +100,20 @@ def _bars(axes: Axes, probability: np.ndarray, classes: Sequence[str], mode: str
     most = np.argsort(-probability, kind="stable")[:10]
     kept = np.sort(most)
     top = int(np.flatnonzero(kept == most[0])[0])
-    colour = style.COLOURS[mode]
+    colour = style.colour(mode)
     bars = axes.bar(range(len(kept)), probability[kept], color=colour, alpha=0.45, width=0.75)
     bars[top].set_alpha(1.0)
     axes.axhline(1 / len(probability), color=style.INK, linewidth=0.8, linestyle=":")
-    axes.set_title(f"{style.NAMES[mode]}: {100 * probability.max():.0f}%", color=colour)
+    axes.set_title(
+        f"{style.NAMES[mode]}: {100 * probability.max():.0f}%", color=style.text_colour(mode)
+    )
     labels = [classes[i] for i in kept]
     long = max(len(label) for label in labels) > 2
-    axes.set_xticks(range(len(kept)), labels, rotation=60 if long else 0)
+    axes.set_xticks(range(len(kept)), labels)
+    if long:
+        axes.tick_params(axis="x", rotation=60, pad=1)
+        for label in axes.get_xticklabels():
+            label.set(ha="right", rotation_mode="anchor")
     axes.set_ylim(0, 1)
     style.percent_axis(axes.yaxis)
 
@@ -112,10 +121,10 @@ def _bars(axes: Axes, probability: np.ndarray, classes: Sequence[str], mode: str
 # -- the framework ------------------------------------------------------------------------------
 
 
-def fig06(runs: Sequence[Run], width: float) -> MadeFigure:
+def fig06(view: View, width: float) -> MadeFigure:
     """The framework: data, matching, distilled set, student, detector."""
     finding = "TrustDD distils outliers beside the images, and trains a student on both"
-    wide = width >= 5
+    wide = style.wide(width)
     figure = style.canvas(width, 2.45 if wide else 4.6, finding)
     axes = figure.subplots()
     steps = _PAGE if wide else _COLUMN
@@ -127,7 +136,7 @@ def fig06(runs: Sequence[Run], width: float) -> MadeFigure:
     for start, end, look, label in steps["arrows"]:
         _arrow(axes, start, end, look, label)
     caption = (
-        f"{finding}. Real InD images and outliers, from a real pool (OE) or by corrupting InD "
+        "Real InD images and outliers, from a real pool (OE) or by corrupting InD "
         "images (POE), each give a gradient or a trajectory; the synthetic images and the "
         "synthetic outliers are changed until they give the same. A student trained with "
         "cross-entropy on the images and λ times uniform cross-entropy on the outliers classifies "
@@ -209,12 +218,14 @@ def _box(axes: Axes, place: Box, title: str, lines: Sequence[str], look: str) ->
     )  # fmt: skip
     middle = left + width / 2
     axes.text(middle, bottom + height * (0.74 if len(lines) > 1 else 0.66), title, ha="center",
-              va="center", fontsize=6.9, fontweight="bold", color=colour, zorder=3)  # fmt: skip
+              va="center", fontsize=style.points(6.9), fontweight="bold", color=colour,
+              zorder=3)  # fmt: skip
     for place_of, line in zip((0.44, 0.2) if len(lines) > 1 else (0.32,), lines, strict=True):
         # a mode has its own colour wherever it is named
         mode = next((m for m in ("poe", "oe") if line.startswith(f"{m.upper()}:")), "")
-        axes.text(middle, bottom + height * place_of, line, ha="center", va="center", fontsize=6.4,
-                  color=style.COLOURS[mode] if mode else style.INK, zorder=3)  # fmt: skip
+        axes.text(middle, bottom + height * place_of, line, ha="center", va="center",
+                  fontsize=style.points(6.4), color=style.text_colour(mode) if mode else style.INK,
+                  zorder=3)  # fmt: skip
 
 
 def _arrow(
@@ -229,6 +240,6 @@ def _arrow(
         vertical = start[0] == end[0]
         axes.text(
             (start[0] + end[0]) / 2 + (0.9 if vertical else 0), (start[1] + end[1]) / 2
-            + (0 if vertical else 2.2), label, fontsize=6.2, color=_LOOKS[look],
+            + (0 if vertical else 2.2), label, fontsize=style.points(6.2), color=_LOOKS[look],
             ha="left" if vertical else "center", va="center",
         )  # fmt: skip

@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 
 from trustdd.report import style
+from trustdd.report.comparison import in_percent
 from trustdd.report.export import MadeFigure
 from trustdd.report.figures.marks import image_rows
-from trustdd.report.naming import listed, setting_name
-from trustdd.report.results import MissingArtefacts, by_mode, one_setting, pictures
-from trustdd.store.run import Run
+from trustdd.report.naming import listed, opened, setting_name
+from trustdd.report.results import MissingArtefacts, pictures
+from trustdd.report.view import View
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,14 +23,14 @@ if TYPE_CHECKING:
 PAGE_COLUMNS, COLUMN_COLUMNS = 10, 6
 
 
-def fig03(runs: Sequence[Run], width: float) -> MadeFigure:
+def fig03(view: View, width: float) -> MadeFigure:
     """InD images and what each corruption makes of them."""
     import torch
 
     from trustdd.data.corruptions import CORRUPTIONS
     from trustdd.settings.randomness import stream
 
-    experiment = next((r.experiment for r in runs if r.experiment.corruptions), runs[0].experiment)
+    experiment = next((r.experiment for r in view if r.experiment.corruptions), view.experiment)
     names = list(experiment.corruptions) or list(CORRUPTIONS)[:4]
     images, classes = _real_images(experiment)
     batch = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
@@ -46,8 +47,8 @@ def fig03(runs: Sequence[Run], width: float) -> MadeFigure:
     )
     figure = _rows_figure(rows, width, finding, [str(c) for c in classes])
     caption = (
-        f"{finding}. One image of each class of {experiment.dataset} and its corruptions; POE "
-        "gives class slot c the corruption number c modulo their number. Changes are means over "
+        f"One image of each class of {experiment.dataset} and its corruptions; POE gives "
+        " class slot c the corruption number c modulo their number. Changes are means over "
         "these images, in units where black is 0 and white is 1."
     )
     alt = (
@@ -55,7 +56,7 @@ def fig03(runs: Sequence[Run], width: float) -> MadeFigure:
         f"below them the same images after {listed(names)}."
     )
     data = pd.DataFrame({"corruption": names, "mean_absolute_change": changes})
-    return MadeFigure(figure, data, alt, caption, finding)
+    return MadeFigure(figure, data, alt, caption, finding, quoted={"corruptions": len(names)})
 
 
 def _number_word(count: int) -> str:
@@ -75,9 +76,10 @@ def _real_images(experiment: object) -> tuple[np.ndarray, tuple[str, ...]]:
     return images.astype(np.float32) / 255.0, data.classes
 
 
-def fig07(runs: Sequence[Run], width: float) -> MadeFigure:
+def fig07(view: View, width: float) -> MadeFigure:
     """The synthetic images before and after distillation, ordinary and with POE."""
-    modes = by_mode(_first_seed(runs))
+    chosen = view.one_setting().first_seed()
+    modes = chosen.by_mode()
     kept = [m for m in ("none", "poe", "oe") if m in modes][:2]
     rows: dict[str, np.ndarray] = {}
     table = []
@@ -87,35 +89,33 @@ def fig07(runs: Sequence[Run], width: float) -> MadeFigure:
         if "initial" not in rows or not np.array_equal(rows["initial"], start["images"]):
             rows["initial" if "initial" not in rows else f"initial, {mode}"] = start["images"]
         rows[style.NAMES[mode]] = end["images"]
-        table += _changes(mode, start["images"], end["images"], start["labels"])
-    data = pd.DataFrame(table, columns=["outliers", "place", "label", "mean_absolute_change"])
-    means = data.groupby("outliers", sort=False)["mean_absolute_change"].mean()
-    finding = "Distillation moves a pixel of the synthetic images by " + listed(
-        [f"{means[m]:.3f} ({style.NAMES[m]})" for m in kept]
-    )
+        table += _changes(mode, chosen.seeds[0], start["images"], end["images"], start["labels"])
+    data = pd.DataFrame(table, columns=["outliers", "seed", "place", "label", *_CHANGES])
+    means = data.groupby("outliers", sort=False)[list(_CHANGES)].mean()
+    finding = _change_finding("synthetic images", means)
     run = modes[kept[0]][0]
     labels = pictures(run)["labels"]
     figure = _rows_figure(
         rows, width, finding, [str(label) for label in labels], cover_labels=True, labels=labels
     )
     caption = (
-        f"{finding} on average, where black is 0 and white is 1. The synthetic set of seed "
-        f"{run.experiment.seed} before and after distillation ({setting_name(run.experiment)}); "
-        "numbers above are class labels; at most as many images as fit."
+        f"The synthetic set of seed {run.experiment.seed} before and after distillation "
+        f"({setting_name(run.experiment)}); {_change_words(means)} Numbers above are class labels; "
+        "at most as many images as fit."
     )
     alt = (
         "Rows of small images, one column per synthetic image: "
         + listed([f"row {i + 1} {name}" for i, name in enumerate(rows)])
-        + ". Mean absolute change per pixel: "
-        + listed([f"{means[m]:.3f} with {style.NAMES[m]}" for m in kept])
-        + "."
+        + f". {opened(_change_words(means))}"
     )
-    return MadeFigure(figure, data, alt, caption, finding, seeds=(run.experiment.seed,))
+    runs = tuple(modes[mode][0] for mode in kept)
+    return MadeFigure(figure, data, alt, caption, finding, runs, _change_quoted(means))
 
 
-def fig08(runs: Sequence[Run], width: float) -> MadeFigure:
+def fig08(view: View, width: float) -> MadeFigure:
     """The synthetic outliers before and after distillation, OE and POE."""
-    modes = {m: r[0] for m, r in by_mode(_first_seed(runs)).items() if m != "none"}
+    chosen = view.one_setting().first_seed()
+    modes = {m: members[0] for m, members in chosen.by_mode().items() if m != "none"}
     if not modes:
         raise MissingArtefacts("fig08 needs a run with outliers oe or poe; none was given", (), "")
     rows: dict[str, np.ndarray] = {}
@@ -126,44 +126,72 @@ def fig08(runs: Sequence[Run], width: float) -> MadeFigure:
         rows[f"{style.NAMES[mode]}, distilled"] = end["outliers"]
         count = len(start["outliers"])
         slots = np.arange(count) // max(1, count // len(np.unique(start["labels"])))
-        table += _changes(mode, start["outliers"], end["outliers"], slots)
-    data = pd.DataFrame(table, columns=["outliers", "place", "slot", "mean_absolute_change"])
-    means = data.groupby("outliers", sort=False)["mean_absolute_change"].mean()
-    finding = "Distillation moves a pixel of the synthetic outliers by " + listed(
-        [f"{means[m]:.3f} ({style.NAMES[m]})" for m in modes]
-    )
+        table += _changes(mode, chosen.seeds[0], start["outliers"], end["outliers"], slots)
+    data = pd.DataFrame(table, columns=["outliers", "seed", "place", "slot", *_CHANGES])
+    means = data.groupby("outliers", sort=False)[list(_CHANGES)].mean()
+    finding = _change_finding("synthetic outliers", means)
     first = next(iter(modes.values()))
     slots = data[data["outliers"] == next(iter(modes))]["slot"].to_numpy()
     figure = _rows_figure(
         rows, width, finding, [str(s) for s in slots], cover_labels=True, labels=slots
     )
     caption = (
-        f"{finding} on average, where black is 0 and white is 1. Outliers of seed "
-        f"{first.experiment.seed} before and after distillation "
+        f"Outliers of seed {first.experiment.seed} before and after distillation "
         f"({setting_name(first.experiment)}): OE starts from a real pool, POE from corrupted InD "
-        "images; numbers above are class slots."
+        f"images; {_change_words(means)} Numbers above are class slots."
     )
     alt = (
         "Rows of small images, one column per synthetic outlier: "
         + listed([f"row {i + 1} {name}" for i, name in enumerate(rows)])
-        + ". Mean absolute change per pixel: "
-        + listed([f"{means[m]:.3f} with {style.NAMES[m]}" for m in modes])
-        + "."
+        + f". {opened(_change_words(means))}"
     )
-    return MadeFigure(figure, data, alt, caption, finding, seeds=(first.experiment.seed,))
+    runs = tuple(modes.values())
+    return MadeFigure(figure, data, alt, caption, finding, runs, _change_quoted(means))
 
 
-def _first_seed(runs: Sequence[Run]) -> list[Run]:
-    chosen = one_setting(runs)
-    seed = min(run.experiment.seed for run in chosen)
-    return [run for run in chosen if run.experiment.seed == seed]
+#: of an image: how far distillation moved it, absolutely and against how its pixels vary
+_CHANGES = ("mean_absolute_change", "relative_change")
+#: relative changes below which images stay, or go some way, from where they began
+_STAY, _MOVE = 0.1, 0.5
+
+
+def _change_finding(what: str, means: pd.DataFrame) -> str:
+    """Whether distillation made new images, by how far it moved them against how pixels vary."""
+    moved = means["relative_change"]
+    words = "stay close to" if moved.max() < _STAY else "move away from"
+    words = "have left" if moved.min() > _MOVE else words
+    said = [f"{in_percent(moved[m], digits=0)} ({style.NAMES[m]})" for m in means.index]
+    return (
+        f"Distilled, the {what} {words} the images they began as: by {listed(said)} of the "
+        "pixels' standard deviation"
+    )
+
+
+def _change_words(means: pd.DataFrame) -> str:
+    changes = means["mean_absolute_change"]
+    return "a pixel changes by " + listed(
+        [f"{changes[m]:.3f} ({style.NAMES[m]})" for m in means.index]
+    ) + " on average, where black is 0 and white is 1."  # fmt: skip
+
+
+def _change_quoted(means: pd.DataFrame) -> dict[str, float]:
+    return {
+        f"{name.replace('_', ' ')}, {style.NAMES[str(mode)]}": row[name]
+        for mode, row in means.iterrows()
+        for name in _CHANGES
+    }
 
 
 def _changes(
-    mode: str, start: np.ndarray, end: np.ndarray, labels: np.ndarray
-) -> list[tuple[str, int, int, float]]:
+    mode: str, seed: int, start: np.ndarray, end: np.ndarray, labels: np.ndarray
+) -> list[tuple[str, int, int, int, float, float]]:
+    """A row an image: by how much a pixel of it moved, and that against how all pixels vary."""
     change = np.abs(end - start).mean(axis=(1, 2, 3))
-    return [(mode, i, int(labels[i]), float(change[i])) for i in range(len(change))]
+    moved = np.sqrt(((end - start) ** 2).mean(axis=(1, 2, 3))) / float(start.std())
+    return [
+        (mode, seed, i, int(labels[i]), float(change[i]), float(moved[i]))
+        for i in range(len(change))
+    ]
 
 
 def _rows_figure(
@@ -171,7 +199,7 @@ def _rows_figure(
     *, cover_labels: bool = False, labels: np.ndarray | None = None,
 ) -> Figure:  # fmt: skip
     """Draw rows of images; `cover_labels` shows all labels, as far as they fit."""
-    columns = PAGE_COLUMNS if width >= 5 else COLUMN_COLUMNS
+    columns = PAGE_COLUMNS if style.wide(width) else COLUMN_COLUMNS
     columns = min(columns, *(len(row) for row in rows.values()))
     chosen = np.arange(columns)
     if cover_labels and labels is not None:
@@ -179,9 +207,10 @@ def _rows_figure(
         order = np.lexsort((labels, _rank_within(labels)))
         chosen = np.sort(order[:columns])
     shown = {name: row[chosen] for name, row in rows.items()}
-    margin = 0.062 * max(len(name) for name in rows) + 0.1
+    scale = style.current().scale
+    margin = (0.062 * max(len(name) for name in rows) + 0.1) * scale
     side = (width - margin) / columns
-    figure = style.canvas(width, side * len(rows) + 0.2, finding)
+    figure = style.canvas(width, side * len(rows) / scale + 0.2, finding)
     axes = figure.subplots()
     image_rows(axes, shown, columns, [heads[int(i)] for i in chosen])
     return figure

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import pandas as pd
 
 from trustdd.report import style
-from trustdd.report.comparison import percent, seeds_text
+from trustdd.report.comparison import in_percent
 from trustdd.report.export import MadeFigure
-from trustdd.report.figures.marks import band, share_axis
-from trustdd.report.naming import listed
-from trustdd.report.results import MissingArtefacts, by_mode, experts_of, one_setting, seeds_of
+from trustdd.report.figures.marks import band, lines_note, share_axis
+from trustdd.report.naming import counted, listed
+from trustdd.report.results import MissingArtefacts, experts_of
+from trustdd.report.view import View
 from trustdd.store.run import Run
 
 #: what each panel shows: its label
@@ -22,25 +23,28 @@ _PANELS = {
 }
 
 
-def fig21(runs: Sequence[Run], width: float) -> MadeFigure:
+def fig21(view: View, width: float) -> MadeFigure:
     """Test accuracy, distance from the start and length of each epoch, per mode."""
     from matplotlib.ticker import MaxNLocator
 
-    of_experts = [run for run in runs if run.experiment.method == "mtt"]
+    of_experts = view.of([run for run in view if run.experiment.method == "mtt"])
     if not of_experts:
         raise MissingArtefacts("none of the runs is by trajectory matching", (), "")
-    chosen = one_setting(of_experts)
-    modes = list(by_mode(chosen))
+    chosen = of_experts.one_setting()
+    modes = list(chosen.by_mode())
     curves = expert_curves(chosen)
-    experiment = chosen[0].experiment
+    experiment = chosen.experiment
     epochs, starts = int(curves["epoch"].max()), experiment.max_start_epoch
     ends = curves[curves["epoch"] == epochs].groupby("outliers")[["test_accuracy", "distance"]]
     reached = ends.mean()
     opening = curves[curves["epoch"] == 1]["step"].sum() / curves["step"].sum()
     finding = (
-        f"After {epochs} epoch{'s' * (epochs > 1)}, experts classify "
-        + listed([f"{percent(reached.loc[m, 'test_accuracy'])}% ({style.NAMES[m]})" for m in modes])
-        + f" of the test images; {percent(opening, 0)}% of their way lies in the first epoch"
+        f"After {counted(epochs, 'epoch')}, experts classify "
+        + listed(
+            [f"{in_percent(reached.loc[m, 'test_accuracy'])} ({style.NAMES[m]})" for m in modes]
+        )
+        + f" of the test images; {in_percent(opening, digits=0)} of their way lies in the first "
+        "epoch"
     )
     handles = [style.mode_handle(mode) for mode in modes]
     columns = style.columns_that_fit(width, len(_PANELS), 2.0)
@@ -66,20 +70,23 @@ def fig21(runs: Sequence[Run], width: float) -> MadeFigure:
         else:
             panel.set_ylim(bottom=0)
     caption = (
-        f"{finding}. {experiment.experts} experts a seed, trained on all of {experiment.dataset} "
+        f"{counted(experiment.experts, 'expert')} a seed, trained on all of {experiment.dataset} "
         "(ordinary DD) or with outliers beside it (OE, POE). Distances are Euclidean, "
         "over all parameters: from the expert's first parameters, and from those of the epoch "
         "before. Trajectory matching draws its starting points from the shaded epochs and reads "
-        f"the parameters {experiment.expert_epochs} later. Lines are means over "
-        f"{seeds_text(len(seeds_of(chosen)))} of the means over experts, bands one standard "
-        "deviation over seeds."
+        f"the parameters {counted(experiment.expert_epochs, 'epoch')} later. Experts of a seed "
+        "count as their mean. " + lines_note(chosen)
     )
     alt = "Line plots of accuracy and distances against the epochs of experts. " + " ".join(
-        f"{style.NAMES[m]}: {percent(reached.loc[m, 'test_accuracy'])}% accuracy at a distance of "
-        f"{reached.loc[m, 'distance']:.2f} in the end."
+        f"{style.NAMES[m]}: {in_percent(reached.loc[m, 'test_accuracy'])} accuracy at a distance "
+        f"of {reached.loc[m, 'distance']:.2f} in the end."
         for m in modes
     )
-    return MadeFigure(figure, curves, alt, caption, finding)
+    quoted: dict[str, float] = {"share of the way in the first epoch": opening, "epochs": epochs}
+    for mode in modes:
+        for name, unit in (("test_accuracy", "test accuracy"), ("distance", "distance")):
+            quoted[f"{unit} in the end, {style.NAMES[mode]}"] = reached.loc[mode, name]
+    return MadeFigure(figure, curves, alt, caption, finding, chosen.runs, quoted)
 
 
 def expert_curves(runs: Sequence[Run]) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from trustdd.report import naming
-from trustdd.report.analysis.confidence import FROM_LOGITS, confidence_of, threshold_of
+from trustdd.report.confidence import FROM_LOGITS, confidence_of, threshold_of
 from trustdd.report.page_data.images import kinds_of, places_of
 from trustdd.report.page_data.packing import packed
 from trustdd.report.page_data.students import shown_runs

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trustdd.report import naming
-from trustdd.report.analysis.confidence import FROM_LOGITS, confidence_of, threshold_of
+from trustdd.report.confidence import FROM_LOGITS, confidence_of, threshold_of
 from trustdd.report.page_data.packing import packed
 from trustdd.report.results import MissingArtefacts, Results, arrays, by_mode, one_setting
 from trustdd.store.run import Run

@@ -2,68 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import pandas as pd
 
-from trustdd.report.analysis.ablations import budget_note, corruption_variants, varied
-from trustdd.report.comparison import by_outliers, over_seeds, paired_difference, percent
+from trustdd.report.analysis.ablations import (
+    budget_note,
+    corruption_finding,
+    corruption_variants,
+    varied,
+)
+from trustdd.report.comparison import by_outliers, over_seeds
 from trustdd.report.export import MadeTable
 from trustdd.report.markup import Column, Row, Section
-from trustdd.report.naming import MODES, listed, ood_name, setting_name
-from trustdd.report.results import summary
-from trustdd.report.tables.layout import best_of_columns, cells_note, measured, mode_columns
-from trustdd.store.run import Run
+from trustdd.report.naming import METRICS, MODES, listed, ood_name, opened, setting_name
+from trustdd.report.results import SMALLER_IS_BETTER, MissingArtefacts
+from trustdd.report.tables.layout import (
+    cells_note,
+    head,
+    measured,
+    mode_columns,
+    rank_columns,
+)
+from trustdd.report.view import View
 
 
-def tab09(runs: Sequence[Run]) -> MadeTable:
-    """AUROC per OOD set for each corruption alone, for all but one, and for all."""
-    frame, variants = corruption_variants(runs)
+def tab09(view: View) -> MadeTable:
+    """A measure per OOD set for each corruption alone, for all but one, and for all."""
+    frame, variants = corruption_variants(view)
+    shown = view.with_keys(frame["key"])
+    metric = view.metric
     sets = list(dict.fromkeys(frame["ood"]))
-    mean = frame.groupby(["key", "variant", "seed"], sort=False)["auroc"].mean().reset_index()
-    cells = best_of_columns(
+    mean = frame.groupby(["key", "variant", "seed"], sort=False)[metric].mean().reset_index()
+    cells = rank_columns(
         [
             [
-                *(measured(part[part["ood"] == name], "auroc") for name in sets),
-                measured(mean[mean["variant"] == variant], "auroc"),
+                *(measured(part[part["ood"] == name], metric) for name in sets),
+                measured(mean[mean["variant"] == variant], metric),
             ]
             for variant in variants
             for part in [frame[frame["variant"] == variant]]
         ],
-        ["auroc"] * (len(sets) + 1),
+        [metric] * (len(sets) + 1),
     )
     rows: list[Row] = [(v, *row) for v, row in zip(variants, cells, strict=True)]
-    finding = _corruption_finding(mean, variants)
+    finding, quoted = corruption_finding(view, frame, variants)
     columns = (
         Column("corruptions"),
-        *(Column(ood_name(name), "AUROC ↑", True) for name in sets),
-        Column("mean", "AUROC ↑", True),
+        *(Column(ood_name(name), head(metric), True) for name in sets),
+        Column("mean", head(metric), True),
     )
     caption = (
-        f"{finding}. AUROC of POE students by the corruptions that their outliers were distilled "
-        f"from ({setting_name(runs[0].experiment)}; {budget_note(frame, runs)}). "
-        f"{cells_note(frame)}"
+        f"{METRICS[metric]} of POE students, and its mean {view.over_sets}, by the corruptions "
+        f"that their outliers were distilled from ({setting_name(shown.experiment)}; score: "
+        f"{view.score_name}; {budget_note(frame, view)}). {cells_note(shown)}"
     )
-    data = over_seeds(frame, ["variant", "ood"], ["auroc", "fpr95"])
-    return MadeTable(columns, tuple(rows), data, caption, finding)
+    data = over_seeds(frame, ["variant", "ood"], [metric])
+    quoted["OOD sets"] = len(sets)
+    return MadeTable(columns, tuple(rows), data, caption, finding, shown.runs, quoted)
 
 
-def _corruption_finding(mean: pd.DataFrame, variants: Sequence[str]) -> str:
-    level = mean.groupby("variant", sort=False)["auroc"].mean()
-    alone = [v for v in variants if v.startswith("only ")]
-    if "all" not in variants or not alone:
-        return f"Mean AUROC is largest with {level.idxmax()} ({percent(level.max())})"
-    best = max(alone, key=lambda v: float(level[v]))
-    gap = paired_difference(mean[mean["variant"] == "all"], mean[mean["variant"] == best], "auroc")
-    return f"All corruptions minus the best single one, {best.removeprefix('only ')}: {gap.text}"
-
-
-def tab10(runs: Sequence[Run]) -> MadeTable:
-    """Mean AUROC and accuracy against λ, and against the number of outliers."""
-    frame = summary(runs)
+def tab10(view: View) -> MadeTable:
+    """Detection and accuracy against λ, and against the number of outliers."""
+    frame = view.summary()
     frame = frame[frame["outliers"] != "none"]
+    if frame.empty:
+        raise MissingArtefacts("tab10 needs runs with outliers oe or poe", (), "")
     modes = list(by_outliers(frame))
-    metrics = ("auroc", "accuracy")
+    metrics = view.metrics
     sweeps = {
         "outlier weight λ": varied(frame, "outlier_weight").assign(
             value=lambda t: t["outlier_weight"]
@@ -75,7 +81,7 @@ def tab10(runs: Sequence[Run]) -> MadeTable:
     rows: list[Row] = []
     for name, part in sweeps.items():
         values = sorted(part["value"].unique())
-        cells = best_of_columns(
+        cells = rank_columns(
             [
                 [
                     measured(part[(part["value"] == v) & (part["outliers"] == m)], metric)
@@ -88,11 +94,13 @@ def tab10(runs: Sequence[Run]) -> MadeTable:
         )
         rows.append(Section(name))
         rows += [(f"{v:g}", *row) for v, row in zip(values, cells, strict=True)]
-    finding = _largest(sweeps, modes)
+    shown = view.with_keys(pd.concat(list(sweeps.values()))["key"])
+    finding, quoted = _best_values(view, sweeps)
     columns = (Column("value"), *mode_columns(metrics, modes))
     caption = (
-        f"{finding} ({setting_name(runs[0].experiment)}; "
-        f"{budget_note(next(iter(sweeps.values())), runs)}). {cells_note(frame)}"
+        f"{listed([opened(view.measure(m)) for m in metrics])} ({setting_name(shown.experiment)}; "
+        f"{budget_note(next(iter(sweeps.values())), view)}); score: {view.score_name}, means "
+        f"{view.over_sets}. In each part all else is equal. {cells_note(shown)}"
     )
     data = pd.concat(
         [
@@ -101,13 +109,27 @@ def tab10(runs: Sequence[Run]) -> MadeTable:
         ],
         ignore_index=True,
     )
-    return MadeTable(columns, tuple(rows), data, caption, finding)
+    quoted["OOD sets"] = len(view.sets)
+    return MadeTable(columns, tuple(rows), data, caption, finding, shown.runs, quoted)
 
 
-def _largest(sweeps: dict[str, pd.DataFrame], modes: Sequence[str]) -> str:
+def _best_values(view: View, sweeps: Mapping[str, pd.DataFrame]) -> tuple[str, dict[str, float]]:
+    """At which value each mode detects best, where it has several."""
+    metric = view.metric
+    smaller = metric in SMALLER_IS_BETTER
     parts = []
+    quoted: dict[str, float] = {}
     for name, part in sweeps.items():
-        level = part.groupby(["outliers", "value"])["auroc"].mean()
-        swept = [m for m in modes if m in level.index and len(level[m]) > 1]
-        parts.append(f"{name} " + listed([f"{level[m].idxmax():g} ({MODES[m]})" for m in swept]))
-    return "Mean AUROC is largest at " + "; ".join(parts)
+        said = []
+        for mode, rows in by_outliers(part).items():
+            level = rows.groupby("value")[metric].mean()
+            if len(level) > 1:
+                best = float(level.idxmin() if smaller else level.idxmax())
+                said.append(f"{best:g} ({MODES[mode]})")
+                quoted[f"best {name}, {MODES[mode]}"] = best
+        if said:
+            parts.append(f"{name} {listed(said)}")
+    if not parts:
+        raise MissingArtefacts("tab10 needs runs at two values of λ or of the budget", (), "")
+    word = "smallest" if smaller else "largest"
+    return f"{opened(view.measure(metric))} is {word} at {'; '.join(parts)}", quoted

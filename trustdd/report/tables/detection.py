@@ -6,82 +6,89 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from trustdd.report.comparison import by_outliers, over_seeds, paired_difference, percent
+from trustdd.report.analysis.gains import (
+    SETTING,
+    first_setting,
+    gains_by_setting,
+    gains_in_words,
+    gains_quoted,
+)
+from trustdd.report.comparison import Difference, by_outliers, in_percent, over_seeds
 from trustdd.report.export import MadeTable
-from trustdd.report.markup import Cell, Column, Measured, Row, Section
+from trustdd.report.markup import Cell, Column, Row, Section
 from trustdd.report.naming import (
     METHODS,
+    METRICS,
     MODES,
     OUTLIERS,
     SCORES,
     listed,
     ood_name,
+    opened,
     setting,
     setting_name,
 )
 from trustdd.report.results import (
-    METRICS,
     NEAR_OOD,
-    SCORE,
+    SMALLER_IS_BETTER,
     MissingArtefacts,
-    one_setting,
     per_run,
-    reports,
 )
 from trustdd.report.tables.layout import (
-    best_of_columns,
+    arrow,
     cells_note,
-    head,
     measured,
+    metric_column,
     mode_cells,
     mode_columns,
+    rank_columns,
 )
-from trustdd.store.run import Run
-
-SETTING = ["dataset", "method", "ipc"]
-PER_SET = ("auroc", "fpr95")
+from trustdd.report.view import View
 
 
-def tab03(runs: Sequence[Run]) -> MadeTable:
+def tab03(view: View) -> MadeTable:
     """Gradient matching: per OOD set, none, OE and POE, for each IPC."""
-    return _per_set(runs, "Gradient matching")
+    return _per_set(view)
 
 
-def tab04(runs: Sequence[Run]) -> MadeTable:
+def tab04(view: View) -> MadeTable:
     """Trajectory matching: the same."""
-    return _per_set(runs, "Trajectory matching")
+    return _per_set(view)
 
 
-def tab06(runs: Sequence[Run]) -> MadeTable:
+def tab06(view: View) -> MadeTable:
     """The ImageNet subset: the same."""
-    return _per_set(runs, "ImageNet subset")
+    return _per_set(view)
 
 
-def _per_set(runs: Sequence[Run], what: str) -> MadeTable:
-    frame = _main_settings(reports(runs))
-    frame = frame[frame["score"] == SCORE]
+def _per_set(view: View) -> MadeTable:
+    frame = _whole(view.reports())
+    shown = view.with_keys(frame["key"])
     modes = list(by_outliers(frame))
+    metrics = view.metrics
     rows: list[Row] = []
     for key, part in frame.groupby(SETTING, sort=False):
         dataset, method, ipc = key
         rows.append(Section(setting(str(dataset), str(method), int(ipc))))
         for name, here in part.groupby("ood", sort=False):
-            rows.append((ood_name(str(name)), *mode_cells(here, PER_SET, modes)))
+            rows.append((ood_name(str(name)), *mode_cells(here, metrics, modes)))
         for label, sets in _suites(str(dataset), list(part["ood"].unique())):
-            mean = per_run(part[part["ood"].isin(sets)])
-            rows.append((label, *mode_cells(mean, PER_SET, modes)))
-    finding = _gain_finding(what, per_run(frame))
+            mean = per_run(part[part["ood"].isin(sets)], score=view.selection.score)
+            rows.append((label, *mode_cells(mean, metrics, modes)))
+    means = per_run(frame, score=view.selection.score)
+    finding, told, quoted = _gain_words(shown, means)
     caption = (
-        f"{finding}. AUROC and FPR95 (OOD positive) of the MSP score per OOD set. "
-        f"{cells_note(frame)} Spread of the rows of means is over seeds, not over sets."
+        f"{listed([METRICS[m] for m in metrics])} by the {view.score_name} score per OOD set; "
+        f"means {shown.over_sets}. {cells_note(shown)} Deviations of the means are over seeds, not "
+        f"over sets. {told}"
     )
-    data = over_seeds(frame, [*SETTING, "outliers", "ood"], METRICS)
-    columns = (Column("OOD set"), *mode_columns(PER_SET, modes))
-    return MadeTable(columns, tuple(rows), data, caption, finding)
+    data = over_seeds(frame, [*SETTING, "outliers", "ood"], metrics)
+    columns = (Column("OOD set"), *mode_columns(metrics, modes))
+    return MadeTable(columns, tuple(rows), data, caption, finding, shown.runs, quoted)
 
 
-def _main_settings(frame: pd.DataFrame) -> pd.DataFrame:
-    """Keep what was distilled throughout, with as many outliers as its mode's first run has."""
+def _whole(frame: pd.DataFrame) -> pd.DataFrame:
+    """Keep what was distilled throughout."""
     frame = frame[(frame["selection"] == "distilled") & (frame["outlier_selection"] == "distilled")]
     if frame.empty:
         raise MissingArtefacts("none of the runs is of a distilled set", (), "")
@@ -92,65 +99,89 @@ def _suites(dataset: str, names: Sequence[str]) -> list[tuple[str, list[str]]]:
     """Rows of means: near, far and all, as far as they differ."""
     near = [n for n in names if n in NEAR_OOD.get(dataset, ())]
     far = [n for n in names if n not in near]
-    rows = [("mean", list(names))]
+    rows = [("mean", list(names))] if len(names) > 1 else []
     if near and far:
         rows += [(f"mean, near-OOD ({len(near)})", near), (f"mean, far-OOD ({len(far)})", far)]
     return rows
 
 
-def _gain_finding(what: str, frame: pd.DataFrame) -> str:
-    """How much each mode adds to the mean AUROC of ordinary distillation."""
-    plain = frame[frame["outliers"] == "none"]
-    gains = {
-        mode: paired_difference(frame[frame["outliers"] == mode], plain, "auroc", SETTING)
-        for mode in ("oe", "poe")
-        if not plain.empty and mode in set(frame["outliers"])
-    }
-    if not gains:
-        return f"{what}: mean AUROC {percent(frame['auroc'].mean())}"
-    return f"{what}: mean AUROC against ordinary DD " + listed(
-        [f"{MODES[m]} {g.text}" for m, g in gains.items()]
+def _gain_words(view: View, means: pd.DataFrame) -> tuple[str, str, dict[str, float | Difference]]:
+    """What outliers add in the first setting, as a finding; in all settings, as a sentence.
+
+    Args:
+        view: names the measure.
+        means: a row per run, of distilled sets.
+
+    Returns:
+        Finding, sentence (empty where the finding says it all), and the numbers in them.
+    """
+    metric, measure = view.metric, view.measure(view.metric)
+    gains = gains_by_setting(means, metric)
+    quoted = gains_quoted(gains, measure)
+    name, same = first_setting(means)
+    if name not in gains:
+        levels = {m: rows[metric].mean() for m, rows in by_outliers(same).items()}
+        quoted |= {f"{measure}, {MODES[m]}, {name}": value for m, value in levels.items()}
+        said = listed([f"{in_percent(value)} ({MODES[m]})" for m, value in levels.items()])
+        return f"{opened(measure)}, {name}: {said}", "", quoted
+    finding = f"{opened(measure)} against ordinary DD, {name}: " + listed(
+        [f"{MODES[m]} {gap.text}" for m, gap in gains[name].items()]
     )
+    others = {n: of for n, of in gains.items() if n != name}
+    told = f"The same in other settings: {gains_in_words(others)}." if others else ""
+    return finding, told, quoted
 
 
-def tab05(runs: Sequence[Run]) -> MadeTable:
+def tab05(view: View) -> MadeTable:
     """Digits: every measure, near and far OOD apart, for distilled, random and full data."""
-    frame = reports(runs)
-    frame = frame[frame["score"] == SCORE]
-    first = one_setting(runs)[0].experiment
+    frame = view.reports()
+    first = view.one_setting().experiment
     frame = frame[(frame["ipc"] == first.ipc) | (frame["selection"] == "full")]
     near = frame["ood"].isin(NEAR_OOD.get(first.dataset, ()))
-    table = per_run(frame)
+    score = view.selection.score
+    table = per_run(frame, score=score)
+    metric = view.metric
     for label, part in (("near", frame[near]), ("far", frame[~near])):
-        if not part.empty:
-            table = table.merge(
-                per_run(part)[["key", "auroc"]].rename(columns={"auroc": label}), on="key"
-            )
-    shown = [m for m in ("accuracy", "auroc", "near", "far", "aupr_in", "aupr_out", "fpr95")
-             if m in table]  # fmt: skip
+        if not part.empty and near.any() and not near.all():
+            side = per_run(part, score=score)[["key", metric]]
+            table = table.merge(side.rename(columns={metric: label}), on="key")
+    sides = [side for side in ("near", "far") if side in table]
+    measures = [m for m in view.metrics if m != metric]
+    place = list(view.metrics).index(metric) if metric in view.metrics else 0
+    shown = [*measures[:place], metric, *sides, *measures[place:]]
+    compared = [metric if name in sides else name for name in shown]
     rows: list[Row] = []
     for key, part in table.groupby(["selection", "method"], sort=False):
         selection, method = str(key[0]), str(key[1])
-        modes = list(by_outliers(part))
-        cells = best_of_columns(
-            [[measured(part[part["outliers"] == m], name) for name in shown] for m in modes], shown
+        parts = by_outliers(part)
+        cells = rank_columns(
+            [[measured(own, name) for name in shown] for own in parts.values()], compared
         )
         rows.append(Section(_selection_name(selection, method, first.ipc)))
-        rows += [(OUTLIERS[m], *row) for m, row in zip(modes, cells, strict=True)]
-    finding = _gain_finding(first.dataset, table[table["selection"] == "distilled"])
-    names = {"near": "near-OOD ↑", "far": "far-OOD ↑"}
-    columns = (
-        Column("outliers"),
-        *(Column(names.get(m, head(m)), "AUROC" if m in names else "", True) for m in shown),
-    )
+        rows += [(OUTLIERS[m], *row) for m, row in zip(parts, cells, strict=True)]
+    whole = table[(table["selection"] == "distilled") & (table["outlier_selection"] == "distilled")]
+    if whole.empty:
+        raise MissingArtefacts("none of the runs is of a distilled set", (), "")
+    finding, told, quoted = _gain_words(view, whole)
+    columns = (Column("outliers"), *(_column(view, name, metric) for name in shown))
     counts = frame[["n_in", "n_out"]]
+    chosen = view.with_keys(table["key"])
+    sizes = {"InD images": counts["n_in"].iloc[0], "fewest OOD images": counts["n_out"].min(),
+             "most OOD images": counts["n_out"].max()}  # fmt: skip
     caption = (
-        f"{finding}. All measures of the MSP score, means over the OOD suite ({first.dataset}, "
-        f"IPC {first.ipc}; {counts['n_in'].iloc[0]} InD images, {_range(counts['n_out'])} OOD "
-        f"images a set, which AUPR depends on). {cells_note(frame)}"
+        f"Measures of the {view.score_name} score, means {view.over_sets} ({first.dataset}, IPC "
+        f"{first.ipc}; {counts['n_in'].iloc[0]:,} InD images, {_range(counts['n_out'])} OOD images "
+        f"a set, which AUPR depends on). {cells_note(chosen)} {told}"
     )
     data = over_seeds(table, ["selection", "method", "outliers"], shown)
-    return MadeTable(columns, tuple(rows), data, caption, finding)
+    quoted |= {**sizes, "OOD sets": len(view.sets)}
+    return MadeTable(columns, tuple(rows), data, caption, finding, chosen.runs, quoted)
+
+
+def _column(view: View, name: str, metric: str) -> Column:
+    if name in ("near", "far"):
+        return Column(f"{name}-OOD", f"{METRICS[metric].partition(' (')[0]} {arrow(metric)}", True)
+    return metric_column(name)
 
 
 def _range(counts: pd.Series) -> str:
@@ -166,36 +197,37 @@ def _selection_name(selection: str, method: str, ipc: int) -> str:
     return f"distilled by {METHODS.get(method, method)}, IPC {ipc}"
 
 
-def tab11(runs: Sequence[Run]) -> MadeTable:
-    """Mean AUROC and FPR95 of every detection score, per mode."""
-    chosen = one_setting(runs)
-    frames = [reports(chosen)]
-    if all(run.has("detectors.csv") for run in chosen):
-        frames.append(reports(chosen, "detectors.csv"))
-    frame = per_run(pd.concat(frames, ignore_index=True), ["score"])
+def tab11(view: View) -> MadeTable:
+    """Suite means of every detection score, per mode."""
+    chosen = view.one_setting()
+    frame = chosen.per_run(["score"])
     modes = list(by_outliers(frame))
+    metric = chosen.metric
     scores = list(dict.fromkeys(frame["score"]))
-    cells: list[list[Measured | None]] = [
+    cells = [
         [
-            measured(frame[(frame["score"] == s) & (frame["outliers"] == m)], metric)
-            for metric in PER_SET
+            measured(frame[(frame["score"] == s) & (frame["outliers"] == m)], name)
+            for name in chosen.metrics
             for m in modes
         ]
         for s in scores
     ]
-    marked = best_of_columns(cells, [metric for metric in PER_SET for _ in modes])
+    marked = rank_columns(cells, [name for name in chosen.metrics for _ in modes])
     rows: list[tuple[Cell, ...]] = [
         (SCORES.get(s, s), *row) for s, row in zip(scores, marked, strict=True)
     ]
-    level = frame.groupby(["outliers", "score"], sort=False)["auroc"].mean()
-    best = {m: str(level[m].idxmax()) for m in modes}
-    finding = "The score with the largest mean AUROC is " + listed(
-        [f"{SCORES.get(s, s)} with {MODES[m]} ({percent(level[m, s])})" for m, s in best.items()]
+    level = frame.groupby(["outliers", "score"], sort=False)[metric].mean()
+    smaller = metric in SMALLER_IS_BETTER
+    best = {m: str(level[m].idxmin() if smaller else level[m].idxmax()) for m in modes}
+    word = "smallest" if smaller else "largest"
+    finding = f"The score with the {word} {chosen.measure(metric)} is " + listed(
+        [f"{SCORES.get(s, s)} with {MODES[m]} ({in_percent(level[m, s])})" for m, s in best.items()]
     )
     caption = (
-        f"{finding}. Detection scores on the same students ({setting_name(chosen[0].experiment)}), "
-        f"means over the OOD suite. {cells_note(frame)}"
+        f"Detection scores on the same students ({setting_name(chosen.experiment)}), means "
+        f"{chosen.over_sets}. {cells_note(chosen)}"
     )
-    data = over_seeds(frame, ["score", "outliers"], METRICS)
-    columns = (Column("score"), *mode_columns(PER_SET, modes))
-    return MadeTable(columns, tuple(rows), data, caption, finding)
+    data = over_seeds(frame, ["score", "outliers"], chosen.metrics)
+    columns = (Column("score"), *mode_columns(chosen.metrics, modes))
+    quoted: dict[str, float | Difference] = {"OOD sets": len(chosen.sets)}
+    return MadeTable(columns, tuple(rows), data, caption, finding, chosen.runs, quoted)

@@ -63,9 +63,13 @@ def tab15(runs: Sequence[Run]) -> MadeTable:
         Column("claim"), Column("shown in"), Column("measure"), Column("result here"),
         Column("p (Holm)", numeric=True), Column("verdict"),
     )  # fmt: skip
-    return MadeTable(
-        columns, tuple(rows), pd.DataFrame(table), f"{finding}. {_caption(runs, primary)}", finding
-    )
+    data = pd.DataFrame(table)
+    quoted = {
+        "claims": len(CLAIMS), **counts.to_dict(), "level": LEVEL, "far above": FAR_ABOVE,
+        "margin": MARGIN,
+    }  # fmt: skip
+    caption = _caption(runs, primary)
+    return MadeTable(columns, tuple(rows), data, caption, finding, tuple(runs), quoted)
 
 
 def _caption(runs: Sequence[Run], primary: Primary) -> str:

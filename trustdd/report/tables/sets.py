@@ -48,7 +48,7 @@ def summary_table(found: MeasuredSet) -> MadeTable:
     data = frame.rename(columns={"natural": "auroc"})
     count = own["seed"].nunique()
     caption = (
-        f"{finding}. Students of the set, and of as many random images under the same labels, "
+        f"Students of the set, and of as many random images under the same labels, "
         f"augmentation, learning rate and outliers. {_spread_note(count)}, in percent; AUROC of "
         f"the MSP score over the OOD sets without noise, FPR95 (OOD positive) over all of them."
         f"{_real_note(found)}{_unequal_note(found)}"
@@ -82,7 +82,7 @@ def gains_table(found: MeasuredSet) -> MadeTable:
         or "no difference is established"
     )
     caption = (
-        f"{finding}. Differences in percentage points with their 95% t-interval, paired by "
+        f"Differences in percentage points with their 95% t-interval, paired by "
         f"{seeds_text(seeds)}; LRS and ARS from 0 to 100, w = 1/2 (DD-Ranking). Bold where the "
         f"interval does not hold 0.{'' if seeds > 1 else ' One seed: no interval, none is bold.'}"
     )
@@ -110,7 +110,7 @@ def classes_table(found: MeasuredSet, names: Sequence[str]) -> MadeTable:
         f"{percent(means[best])} ({names[best]})"
     )
     caption = (
-        f"{finding}. Share of each class's test images that students recognise. "
+        f"Share of each class's test images that students recognise. "
         f"{_spread_note(first['seed'].nunique())}, in percent.{_unequal_note(found)}"
     )
     columns = (
@@ -139,7 +139,7 @@ def detection_table(found: MeasuredSet) -> MadeTable:
     )
     counts = data[["n_in", "n_out"]]
     caption = (
-        f"{finding}. AUROC and FPR95 (OOD positive) of the MSP score per OOD set; "
+        f"AUROC and FPR95 (OOD positive) of the MSP score per OOD set; "
         f"{counts['n_in'].iloc[0]:,} InD images, {counts['n_out'].min():,} to "
         f"{counts['n_out'].max():,} OOD images a set. "
         f"{_spread_note(data['seed'].nunique())}, in percent."
@@ -174,7 +174,7 @@ def _gain_cell(gain: Gain) -> Measured:
     assert gain.gap is not None
     gap = gain.gap
     bold = gap.verdict != "unclear"
-    return Measured(gap.mean, interval=(gap.low, gap.high), sign=True, best=bold)
+    return Measured(gap.mean, interval=(gap.low, gap.high), sign=True, strong=bold)
 
 
 def _verdict(gain: Gain) -> str:

@@ -13,18 +13,20 @@ from trustdd.report.export import MadeTable
 from trustdd.report.markup import Cell, Code, Column, Row, Section
 from trustdd.report.naming import METHODS, listed, ood_name
 from trustdd.report.results import NEAR_OOD
+from trustdd.report.view import View
 from trustdd.settings.experiment import EVALUATION_FIELDS, PLACE_FIELDS, Experiment
 from trustdd.store.run import Run
 
 
-def tab01(runs: Sequence[Run]) -> MadeTable:
+def tab01(view: View) -> MadeTable:
     """Each InD dataset with its OOD test sets and its outlier pool."""
     by_dataset: dict[str, list[Run]] = {}
-    for run in runs:
+    for run in view:
         by_dataset.setdefault(run.experiment.dataset, []).append(run)
     rows: list[Row] = []
     table: list[dict[str, Any]] = []
     findings = []
+    counts: dict[str, int] = {}
     for dataset, members in by_dataset.items():
         facts = dataset_facts(members)
         size = f"{facts.image_size} × {facts.image_size}"
@@ -40,17 +42,20 @@ def tab01(runs: Sequence[Run]) -> MadeTable:
         for role, name, count in entries:
             rows.append((role, name, f"{count:,}"))
             table.append({"dataset": dataset, "role": role, "name": name, "images": count})
+        counts[dataset] = len(facts.ood)
         findings.append(
             f"{dataset} with {facts.training:,} training images, {len(facts.ood)} OOD sets"
         )
     finding = f"Datasets: {listed(findings)}"
     caption = (
-        f"{finding}. Images of each set as the experiments use it, at the InD images' size and "
-        "channels; an OOD set may be a subset that every student shares. No outlier pool "
+        "Images of each set as the experiments use it, at the InD images' size and channels; "
+        " an OOD set may be a subset that every student shares. No outlier pool "
         "shares an image with a test set."
     )
     columns = (Column("used as"), Column("images of"), Column("number", "", True))
-    return MadeTable(columns, tuple(rows), pd.DataFrame(table), caption, finding)
+    data = pd.DataFrame(table)
+    quoted: dict[str, float] = {f"OOD sets of {name}": n for name, n in counts.items()}
+    return MadeTable(columns, tuple(rows), data, caption, finding, view.runs, quoted)
 
 
 #: settings that are the same thing said twice, or vary by design in every group
@@ -63,10 +68,10 @@ _TRAJECTORY = (
 _MATCHING = ("outer_loops", "inner_loops", "real_batch", "metric", "lr_network", "network_batch")
 
 
-def tab02(runs: Sequence[Run]) -> MadeTable:
+def tab02(view: View) -> MadeTable:
     """Every setting of every experiment, a column a dataset and method; a list where it varies."""
     columns: dict[tuple[str, str], list[Experiment]] = {}
-    for run in runs:
+    for run in view:
         e = run.experiment
         columns.setdefault((e.dataset, e.method), []).append(e)
     names = [f.name for f in fields(Experiment) if f.name not in _LEFT_OUT]
@@ -82,16 +87,18 @@ def tab02(runs: Sequence[Run]) -> MadeTable:
             )
         if any(cell != "–" for cell in cells[1:]):
             rows.append(tuple(cells))
-    seeds = sorted({run.experiment.seed for run in runs})
-    finding = f"{len(runs)} experiments, seeds {listed([str(s) for s in seeds])}"
+    seeds = view.seeds
+    finding = f"{len(view)} experiments, seeds {listed([str(s) for s in seeds])}"
     caption = (
-        f"{finding}. Every setting, resolved; where the experiments differ, all values. "
+        "Every setting, resolved; where the experiments differ, all values. "
         "– : plays no part in the method. What each setting means stands in the reference of "
         "Experiment."
     )
     heads = [Column("setting")]
     heads += [Column(METHODS.get(method, method), dataset) for dataset, method in columns]
-    return MadeTable(tuple(heads), tuple(rows), pd.DataFrame(table), caption, finding)
+    data = pd.DataFrame(table)
+    quoted = {"experiments": len(view)}
+    return MadeTable(tuple(heads), tuple(rows), data, caption, finding, view.runs, quoted)
 
 
 def _values(name: str, method: str, experiments: Sequence[Experiment]) -> list[str]:

@@ -43,7 +43,7 @@ def confidence_of(logits: np.ndarray, score: str = "msp") -> np.ndarray:
     """
     if score not in FROM_LOGITS:
         raise BadInput(f"score '{score}' is not read off logits; "
-                         f"expected one of {', '.join(FROM_LOGITS)}")  # fmt: skip
+                       f"expected one of {', '.join(FROM_LOGITS)}")  # fmt: skip
     return FROM_LOGITS[score](logits)
 
 
