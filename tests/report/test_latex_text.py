@@ -75,3 +75,15 @@ def test_names_and_every_character_compile(engine: str, tmp_path: Path) -> None:
     said = [line for line in done.stdout.decode("utf-8", "replace").splitlines() if "!" in line[:1]]
     assert done.returncode == 0, said
     assert (tmp_path / "table.pdf").stat().st_size > 5000
+
+
+def test_a_figure_shows_dollars_as_they_are() -> None:
+    from matplotlib.figure import Figure
+
+    from trustdd.report import style
+
+    with style.applied():
+        figure = Figure()
+        text = figure.text(0, 0, "$x_1$ costs $2 or \\frac{1}")
+        assert not text.get_parse_math()
+        assert text.get_window_extent().width > 0
