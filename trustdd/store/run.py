@@ -247,12 +247,15 @@ class Run(Folder):
         return (self.stored_part(stage, student) or self.part(stage, student)).path(name)
 
     def has(self, name: str) -> bool:
-        """Tell whether the run holds a file of this name; of a student's, for every student."""
+        """Tell whether the run holds a file of this name.
+
+        A report has to be there of every student, tensors of the first: more is not published.
+        """
         stage = WRITTEN_BY.get(name, "distill")
         if not STAGES[stage].by_student:
             return super().has(name)
-        students = range(self.experiment.students)
-        found = [self.stored_part(stage, student) for student in students]
+        students = self.experiment.students if name.endswith(".csv") else 1
+        found = [self.stored_part(stage, student) for student in range(students)]
         return all(part is not None and part.has(name) for part in found)
 
     # -- reading ----------------------------------------------------------------------------
