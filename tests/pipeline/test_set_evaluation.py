@@ -19,7 +19,7 @@ from trustdd.data.inliers import InlierData
 from trustdd.data.inputs import load_inputs, whitens
 from trustdd.distillation.loop import distill
 from trustdd.pipeline import arms
-from trustdd.pipeline.set_evaluation import Measured, Protocol, measure
+from trustdd.pipeline.set_evaluation import MeasuredSet, Protocol, measure
 from trustdd.report import dd_ranking
 from trustdd.report.analysis.set_gains import Gain, gains, measures
 from trustdd.report.card import run_card, set_card
@@ -56,13 +56,13 @@ def written(path: Path, data: InlierData, outliers: bool = False, soft: bool = F
 
 
 @pytest.fixture(scope="module")
-def plain(digits: InlierData, tmp_path_factory: pytest.TempPathFactory) -> Measured:
+def plain(digits: InlierData, tmp_path_factory: pytest.TempPathFactory) -> MeasuredSet:
     path = written(tmp_path_factory.mktemp("plain") / "plain.safetensors", digits)
     return measure(path, Protocol(settings=SMALL, students=2, real_epochs=1), progress=False)
 
 
 @pytest.fixture(scope="module")
-def trusted(digits: InlierData, tmp_path_factory: pytest.TempPathFactory) -> Measured:
+def trusted(digits: InlierData, tmp_path_factory: pytest.TempPathFactory) -> MeasuredSet:
     """With outliers of its own, and soft labels."""
     path = tmp_path_factory.mktemp("trusted") / "trusted.safetensors"
     path = written(path, digits, outliers=True, soft=True)
@@ -70,7 +70,7 @@ def trusted(digits: InlierData, tmp_path_factory: pytest.TempPathFactory) -> Mea
 
 
 def test_arms_differ_in_what_they_are_named_for_and_in_nothing_else(
-    plain: Measured, trusted: Measured
+    plain: MeasuredSet, trusted: MeasuredSet
 ) -> None:
     common = {arms.OWN, arms.RANDOM, arms.WITH_RANDOM, arms.RANDOM_BOTH}
     other = {arms.OTHER.format("not augmented"), arms.RANDOM_OTHER.format("not augmented")}
@@ -95,7 +95,7 @@ def test_arms_differ_in_what_they_are_named_for_and_in_nothing_else(
     assert plain.real is not None and plain.real.experiment.selection == "full"
 
 
-def test_what_each_arms_students_are_trained_on(trusted: Measured) -> None:
+def test_what_each_arms_students_are_trained_on(trusted: MeasuredSet) -> None:
     own = load_distilled(trusted.path)
 
     def of(arm: str, place: int = 0) -> DistilledSet:
@@ -120,7 +120,7 @@ def test_what_each_arms_students_are_trained_on(trusted: Measured) -> None:
     assert torch.equal(hard.labels, own.hard_labels)
 
 
-def test_random_images_of_a_soft_set_are_labelled_by_a_network(trusted: Measured) -> None:
+def test_random_images_of_a_soft_set_are_labelled_by_a_network(trusted: MeasuredSet) -> None:
     from trustdd.pipeline.work import load_student
 
     random = load_distilled(trusted.arms[arms.RANDOM][0].path("distilled.safetensors"))
@@ -168,11 +168,11 @@ def test_a_companion_is_kept_under_its_content(digits: InlierData, tmp_path: Pat
 # -- measures -----------------------------------------------------------------------------------
 
 
-def by_name(found: Measured) -> dict[tuple[str, str], Gain]:
+def by_name(found: MeasuredSet) -> dict[tuple[str, str], Gain]:
     return {(g.measure, g.name): g for g in gains(found)}
 
 
-def test_gains_are_the_means_of_differences_by_seed(trusted: Measured) -> None:
+def test_gains_are_the_means_of_differences_by_seed(trusted: MeasuredSet) -> None:
     frame = measures(trusted).set_index(["arm", "seed"])
     found = by_name(trusted)
 
@@ -202,7 +202,7 @@ def test_gains_are_the_means_of_differences_by_seed(trusted: Measured) -> None:
     )
 
 
-def test_nothing_is_bold_whose_interval_holds_0(trusted: Measured, plain: Measured) -> None:
+def test_nothing_is_bold_whose_interval_holds_0(trusted: MeasuredSet, plain: MeasuredSet) -> None:
     for found in (trusted, plain):
         rows = [r for r in gains_table(found).rows if isinstance(r, tuple)]
         for _, _, value, verdict in rows:
@@ -223,7 +223,7 @@ def test_one_seed_has_no_interval_and_no_verdict(digits: InlierData, tmp_path: P
     assert "IOR" in {g.name for g in gains(found)} and "LRS" not in {g.name for g in gains(found)}
 
 
-def test_tables_name_the_set_and_its_classes(trusted: Measured) -> None:
+def test_tables_name_the_set_and_its_classes(trusted: MeasuredSet) -> None:
     summary = summary_table(trusted).frame
     assert "trusted, its outliers (POE)" in set(summary["students of"])
     classes = classes_table(trusted, NAMES).frame
@@ -231,7 +231,7 @@ def test_tables_name_the_set_and_its_classes(trusted: Measured) -> None:
 
 
 def test_what_is_stored_is_read_and_not_made_again(
-    plain: Measured, monkeypatch: pytest.MonkeyPatch
+    plain: MeasuredSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from trustdd.pipeline import work
 
@@ -254,7 +254,7 @@ def test_what_is_stored_is_read_and_not_made_again(
     ],
 )
 def test_settings_that_cannot_be_are_refused_before_any_training(
-    settings: dict[str, object], message: str, plain: Measured
+    settings: dict[str, object], message: str, plain: MeasuredSet
 ) -> None:
     with pytest.raises(ValueError, match=message):
         measure(plain.path, Protocol(settings=settings), progress=False)
@@ -263,7 +263,7 @@ def test_settings_that_cannot_be_are_refused_before_any_training(
 # -- the report, and the card -------------------------------------------------------------------
 
 
-def test_the_report_is_tables_figures_and_records(trusted: Measured, tmp_path: Path) -> None:
+def test_the_report_is_tables_figures_and_records(trusted: MeasuredSet, tmp_path: Path) -> None:
     written_report = write_report(trusted, NAMES, tmp_path / "report", "trustdd evaluate x")
     names = {path.name for path in written_report["files"]}
     for stem, suffixes in (
@@ -287,7 +287,7 @@ def head(text: str) -> dict[str, object]:
     return yaml.safe_load(text.split("---\n")[1])
 
 
-def test_the_card_says_what_is_stored(trusted: Measured, tmp_path: Path) -> None:
+def test_the_card_says_what_is_stored(trusted: MeasuredSet, tmp_path: Path) -> None:
     write_report(trusted, NAMES, tmp_path, "")
     text = (tmp_path / "card.md").read_text()
     assert head(text)["sha256"] == sha256(trusted.path)

@@ -116,7 +116,7 @@ def _compare(around: Path, experiments: list[Any], progress: bool) -> None:
     from trustdd.data.distilled_set import load_distilled
     from trustdd.pipeline.arms import OWN, WITH_OWN, WITH_RANDOM
     from trustdd.pipeline.completion import complete
-    from trustdd.pipeline.set_evaluation import STORE, Measured
+    from trustdd.pipeline.set_evaluation import STORE, MeasuredSet
     from trustdd.report.tables.sets import gains_table, summary_table
 
     kinds: dict[str, dict[str, Any]] = {
@@ -127,7 +127,7 @@ def _compare(around: Path, experiments: list[Any], progress: bool) -> None:
         for name, changes in kinds.items()
     }
     strategy = experiments[0].augmentation
-    found = Measured(load_distilled(around), around, arms, None, (strategy, strategy))
+    found = MeasuredSet(load_distilled(around), around, arms, None, (strategy, strategy))
     for made in (summary_table(found), gains_table(found)):
         click.echo(f"\n{made.finding}")
         click.echo(made.frame.to_string(index=False))

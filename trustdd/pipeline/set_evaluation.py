@@ -81,7 +81,7 @@ class Protocol:
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredSet:
     """A set's arms, with their runs.
 
     Attributes:
@@ -109,7 +109,7 @@ class Measured:
         return augmented(self.augmentations[1])
 
 
-def measure(path: Path, protocol: Protocol, progress: bool = True) -> Measured:
+def measure(path: Path, protocol: Protocol, progress: bool = True) -> MeasuredSet:
     """Train and test all students that a set's measures need; what is stored is not made again.
 
     Args:
@@ -154,7 +154,7 @@ def measure(path: Path, protocol: Protocol, progress: bool = True) -> Measured:
     runs = {
         name: tuple(complete(e, STORE, progress) for e in wanted) for name, wanted in arms.items()
     }
-    return Measured(
+    return MeasuredSet(
         distilled, path, runs, None if real is None else Run.of(real, STORE),
         (base.augmentation, other),
     )  # fmt: skip

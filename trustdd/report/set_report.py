@@ -23,11 +23,11 @@ from trustdd.store.profiles import Profile
 from trustdd.store.run import Run
 
 if TYPE_CHECKING:
-    from trustdd.pipeline.set_evaluation import Measured
+    from trustdd.pipeline.set_evaluation import MeasuredSet
 
 
 def write_report(
-    found: Measured, names: Sequence[str], folder: Path, command: str = ""
+    found: MeasuredSet, names: Sequence[str], folder: Path, command: str = ""
 ) -> dict[str, Any]:
     """Write the tables and figures of a set's measures, each in all formats with its record.
 
@@ -84,12 +84,12 @@ def _record(
     }
 
 
-def _as_it_is(found: Measured) -> Sequence[Run]:
+def _as_it_is(found: MeasuredSet) -> Sequence[Run]:
     """Students of the set as it is published: with its outliers where it has some."""
     return found.arms[WITH_OWN if WITH_OWN in found.arms else OWN]
 
 
-def _beside(found: Measured) -> Sequence[Run]:
+def _beside(found: MeasuredSet) -> Sequence[Run]:
     for arm in (WITH_OWN, WITH_RANDOM):
         if arm in found.arms:
             return found.arms[arm]

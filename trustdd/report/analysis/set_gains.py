@@ -28,7 +28,7 @@ from trustdd.report.results import arrays
 from trustdd.store.run import Run
 
 if TYPE_CHECKING:
-    from trustdd.pipeline.set_evaluation import Measured
+    from trustdd.pipeline.set_evaluation import MeasuredSet
 
 #: measures of a set's students, as columns
 MEASURES = ("accuracy", "balanced", "natural", "near", "far", "fpr95")
@@ -53,7 +53,7 @@ class Gain:
     score: tuple[float, float, float] | None = None
 
 
-def measures(found: Measured) -> pd.DataFrame:
+def measures(found: MeasuredSet) -> pd.DataFrame:
     """Return a row per arm and seed.
 
     Returns:
@@ -75,13 +75,13 @@ def _balanced(run: Run) -> float:
     return balanced_accuracy(stored["in"], stored["in_labels"])
 
 
-def gains(found: Measured) -> list[Gain]:
+def gains(found: MeasuredSet) -> list[Gain]:
     """Every comparison, in the order of the table."""
     frame = measures(found)
     return [*_accuracy_gains(found, frame), *_detection_gains(found, frame)]
 
 
-def _accuracy_gains(found: Measured, frame: pd.DataFrame) -> Iterator[Gain]:
+def _accuracy_gains(found: MeasuredSet, frame: pd.DataFrame) -> Iterator[Gain]:
     if RANDOM in found.arms:
         yield from _ranking_gains(found, frame)
     for name, treatment in (("its outliers", WITH_OWN), ("random outliers", WITH_RANDOM)):
@@ -91,7 +91,7 @@ def _accuracy_gains(found: Measured, frame: pd.DataFrame) -> Iterator[Gain]:
             yield Gain("accuracy", f"{name}, over none", what, difference(gap))
 
 
-def _ranking_gains(found: Measured, frame: pd.DataFrame) -> Iterator[Gain]:
+def _ranking_gains(found: MeasuredSet, frame: pd.DataFrame) -> Iterator[Gain]:
     own = _values(frame, OWN, "accuracy")
     random = _values(frame, RANDOM, "accuracy")
     ior = own - random
@@ -129,7 +129,7 @@ _DETECTION = (
 )  # fmt: skip
 
 
-def _detection_gains(found: Measured, frame: pd.DataFrame) -> Iterator[Gain]:
+def _detection_gains(found: MeasuredSet, frame: pd.DataFrame) -> Iterator[Gain]:
     for name, treatment, control in _DETECTION:
         if treatment in found.arms and control in found.arms:
             gap = _values(frame, treatment, "natural") - _values(frame, control, "natural")

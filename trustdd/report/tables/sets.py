@@ -19,7 +19,7 @@ from trustdd.report.results import SCORE, arrays, reports
 from trustdd.store.run import Run
 
 if TYPE_CHECKING:
-    from trustdd.pipeline.set_evaluation import Measured as MeasuredSet
+    from trustdd.pipeline.set_evaluation import MeasuredSet
 
 #: columns of the summary: measure → head
 SUMMARY = {
