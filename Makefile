@@ -15,7 +15,7 @@ SNAKEMAKE = $(BIN)/python -m snakemake --snakefile workflow/Snakefile --cores $(
 	--config profile=$(PROFILE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book test check format figures bundle pdf bench lock clean
+.PHONY: help setup book test slurm check format figures bundle pdf bench lock clean
 
 help: ## this list
 	@echo "make TARGET [PROFILE=quick] [CORES=$(CORES)]"
@@ -54,6 +54,9 @@ book: setup ## the book of PROFILE at _build/html/index.html
 
 test: setup ## the whole test suite; TESTS=tests/students/test_scores.py for a part
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=10 $(TESTS)
+
+slurm: setup ## the graph on a SLURM of one node, on this machine (as root, with Debian's packages for it)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slurm tests/workflow/test_slurm.py
 
 # ---- the rest --------------------------------------------------------------------------------
 

@@ -21,11 +21,12 @@ from loopback_slurm import LoopbackSlurm, missing
 
 from trustdd.store.profiles import load_profile
 from trustdd.store.run import Run
+from trustdd.store.verification import verify
 
 ROOT = Path(__file__).resolve().parents[2]
 pytest.importorskip("snakemake_executor_plugin_slurm")
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.slurm,
     pytest.mark.timeout(1800),
     pytest.mark.skipif(bool(missing()), reason=missing() or "it is there"),
 ]
@@ -193,7 +194,8 @@ def test_jobs_are_cancelled_and_masters_killed_and_the_bytes_are_those_of_one_ma
     assert len(made) >= 3 * 4
     assert made == artefacts(here / "tiny" / "runs")
     for experiment in load_profile(profile).experiments():
-        assert Run.of(experiment, "tiny", clone / "results").verify() == []
+        run = Run.of(experiment, "tiny", clone / "results")
+        assert verify(run.directory).complaints == []
 
     fields = ("Comment", "State", "Account", "ReqTRES", "Timelimit", "Start", "End", "Partition")
     jobs = [facts for facts in slurm.jobs(*fields) if facts["Partition"] == "other"]
