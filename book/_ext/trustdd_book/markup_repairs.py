@@ -29,7 +29,7 @@ _FORMULA_SCRIPTS = re.compile(
     r"\s*<script>window\.MathJax = .*?</script>|\s*<script [^>]*tex-chtml\.js[^>]*></script>"
 )
 _FOLDED_PAGES = re.compile(
-    r'(<a class="reference [^>]*>(?P<name>[^<]*)</a>\s*<details[^>]*>)\s*<summary>'
+    r'(<a class="(?:current )?reference [^>]*>(?P<name>[^<]*)</a>\s*<details[^>]*>)\s*<summary>'
 )
 
 
