@@ -24,7 +24,7 @@ from trustdd.data.initial_set import initial_set
 from trustdd.data.inputs import load_inputs
 from trustdd.data.outliers import outlier_source
 from trustdd.distillation.objective import Materials, Objective, objective_class
-from trustdd.distillation.state import State, snapshot_tensors
+from trustdd.distillation.state import State, snapshot_tensors, snapshots_of
 from trustdd.networks.native.library import library
 from trustdd.networks.process import computing_facts, prepare_process
 from trustdd.settings.errors import BadInput
@@ -152,10 +152,8 @@ def _take_images(state: State, images_of: Run) -> float:
         (float(of_images), of_outliers)
         for of_images, (_, of_outliers) in zip(losses, state.losses, strict=True)
     ]
-    for key, tensor in images_of.read_tensors("snapshots.safetensors").items():
-        _, iteration, name = key.split(".")
-        if name == "images":
-            state.snapshots[int(iteration)]["images"] = tensor
+    for iteration, kept in snapshots_of(images_of.read_tensors("snapshots.safetensors")).items():
+        state.snapshots[iteration]["images"] = kept["images"]
     return float(images_of.manifest()["distill"]["seconds"])
 
 

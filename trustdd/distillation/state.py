@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -82,11 +82,6 @@ class State:
     @classmethod
     def of(cls, tensors: dict[str, Tensor], device: torch.device) -> State:
         """Rebuild a state from `tensors`."""
-        snapshots: dict[int, dict[str, Tensor]] = {}
-        for key, tensor in tensors.items():
-            if key.startswith("snapshot."):
-                _, iteration, name = key.split(".")
-                snapshots.setdefault(int(iteration), {})[name] = tensor
         losses = [(float(a), float(b)) for a, b in tensors["losses"]]
         moved = {k: tensors[k].to(device) for k in ("images", "outliers") if k in tensors}
         prefix = "momentum."
@@ -99,7 +94,7 @@ class State:
             momentum={k.removeprefix(prefix): t for k, t in buffers.items()},
             iteration=len(losses),
             losses=losses,
-            snapshots=snapshots,
+            snapshots=snapshots_of(tensors),
         )
 
 
@@ -110,3 +105,13 @@ def snapshot_tensors(snapshots: dict[int, dict[str, Tensor]]) -> dict[str, Tenso
         for i, snapshot in sorted(snapshots.items())
         for name, tensor in snapshot.items()
     }
+
+
+def snapshots_of(tensors: Mapping[str, Tensor]) -> dict[int, dict[str, Tensor]]:
+    """The snapshots among named tensors, as `snapshot_tensors` names them."""
+    snapshots: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        if key.startswith("snapshot."):
+            _, iteration, name = key.split(".")
+            snapshots.setdefault(int(iteration), {})[name] = tensor
+    return snapshots

@@ -17,6 +17,7 @@ from trustdd.data.inputs import load_inputs
 from trustdd.data.ood import load_ood_suite
 from trustdd.data.outliers import outlier_source
 from trustdd.distillation.loop import device_name, distill, peak_memory
+from trustdd.distillation.state import snapshots_of
 from trustdd.networks.process import computing_facts
 from trustdd.settings.errors import BadInput
 from trustdd.store.run import Run
@@ -136,11 +137,10 @@ def _course(run: Run, index: int, progress: bool) -> None:
         raise BadInput(f"run {run.experiment.key}: no snapshots; expected a set that is distilled")
     last = load_distilled(run.path("distilled.safetensors"))
     tensors, _ = read_tensors(run.path("snapshots.safetensors"))
-    on_the_way: dict[int, dict[str, Any]] = {}
-    for key, tensor in tensors.items():
-        _, at, name = key.split(".")
-        value = float(tensor) if name == "student_lr" else tensor.float()
-        on_the_way.setdefault(int(at), {})[name] = value
+    on_the_way: dict[int, dict[str, Any]] = {
+        at: {k: float(v) if k == "student_lr" else v.float() for k, v in kept.items()}
+        for at, kept in snapshots_of(tensors).items()
+    }
     frames = []
     order = sorted(on_the_way)
     sets = [replace(last, **on_the_way[iteration]) for iteration in order]

@@ -17,10 +17,10 @@ from trustdd.report.results import (
     by_mode,
     holds,
     one_setting,
+    per_run,
     reports,
     require,
     seeds_of,
-    summary,
 )
 from trustdd.report.tables.ledger import tab15
 from trustdd.report.verdicts import NOT_RUN
@@ -89,18 +89,14 @@ def _not_run(group: str, planned: Sequence[Run]) -> dict[str, Number]:
     return found
 
 
-def _of_group(group: str, members: Sequence[Run]) -> dict[str, Number]:
-    runs = one_setting(members)
-    frame = summary(runs)
-    experiment = runs[0].experiment
+def _of_group(group: str, runs: Sequence[Run]) -> dict[str, Number]:
+    """What finished runs of a group's one setting say in place of `_not_run`."""
+    rows = reports(runs)
+    frame = per_run(rows)
     found: dict[str, Number] = {
-        f"{group}.dataset": experiment.dataset,
-        f"{group}.method": experiment.method.upper(),
-        f"{group}.ipc": experiment.ipc,
-        f"{group}.iterations": experiment.iterations,
         f"{group}.seeds": seeds_text(len(seeds_of(runs))),
-        f"{group}.ood_sets": int(reports(runs)["ood"].nunique()),
-        f"{group}.test_images": int(reports(runs)["n_in"].iloc[0]),
+        f"{group}.ood_sets": int(rows["ood"].nunique()),
+        f"{group}.test_images": int(rows["n_in"].iloc[0]),
     }
     modes = {str(mode): part for mode, part in frame.groupby("outliers", sort=False)}
     for mode, part in modes.items():

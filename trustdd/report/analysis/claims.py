@@ -149,12 +149,19 @@ def _every_ipc(runs: Sequence[Run], primary: Primary, measure: str) -> list[Evid
     return found if len(found) > 1 else []
 
 
-def _distilled_over_random(runs: Sequence[Run], primary: Primary, measure: str) -> list[Evidence]:
+def _over_random(
+    runs: Sequence[Run], primary: Primary, measure: str, drawn_images: bool
+) -> list[Evidence]:
+    """What is distilled against outliers drawn at random, beside distilled or drawn images."""
     main = measured(_main_runs(runs), primary)
     base = runs[0].experiment
-    drawn = [r for r in runs if r.experiment.selection == "distilled"
-             and r.experiment.outlier_selection == "random"
-             and (r.experiment.dataset, r.experiment.ipc) == (base.dataset, base.ipc)]  # fmt: skip
+    drawn = [
+        r for r in runs
+        if r.experiment.selection == ("random" if drawn_images else "distilled")
+        and (drawn_images or r.experiment.outlier_selection == "random")
+        and r.experiment.outliers != "none"
+        and (r.experiment.dataset, r.experiment.ipc) == (base.dataset, base.ipc)
+    ]  # fmt: skip
     if not drawn:
         return []
     frame = _first_of_each(measured(drawn, primary))
@@ -163,6 +170,10 @@ def _distilled_over_random(runs: Sequence[Run], primary: Primary, measure: str) 
         for mode, part in frame.groupby("outliers", sort=False)
         if mode in set(main["outliers"])
     ]
+
+
+_distilled_over_random = partial(_over_random, drawn_images=False)
+_distilled_over_random_images = partial(_over_random, drawn_images=True)
 
 
 def _equal_budget(runs: Sequence[Run], primary: Primary, measure: str) -> list[Evidence]:
@@ -181,23 +192,6 @@ def _equal_budget(runs: Sequence[Run], primary: Primary, measure: str) -> list[E
     return [
         Evidence(MODES[mode], paired_difference(part, frame, measure))
         for mode, part in treated.groupby("outliers", sort=False)
-    ]
-
-
-def _distilled_over_random_images(
-    runs: Sequence[Run], primary: Primary, measure: str
-) -> list[Evidence]:
-    main = measured(_main_runs(runs), primary)
-    base = runs[0].experiment
-    drawn = [r for r in runs if r.experiment.selection == "random"
-             and (r.experiment.dataset, r.experiment.ipc) == (base.dataset, base.ipc)]  # fmt: skip
-    if not drawn:
-        return []
-    frame = _first_of_each(measured(drawn, primary))
-    return [
-        Evidence(MODES[mode], paired_difference(main[main["outliers"] == mode], part, measure))
-        for mode, part in frame.groupby("outliers", sort=False)
-        if mode != "none" and mode in set(main["outliers"])
     ]
 
 
